@@ -1,0 +1,1 @@
+"""DeepSeek-R1 in JAX."""

@@ -1,0 +1,1 @@
+"""The transformer: plain functions over a nested dict of arrays."""

@@ -1,0 +1,53 @@
+"""What stands on the hidden states: next-token logits, and log-probabilities in chunks."""
+
+import jax
+import jax.numpy as jnp
+
+from r1 import dims, sharding
+from r1.model import attention
+
+
+def matrix(params, cfg):
+  """The head_DV of this model: its own, or the embedding table turned over."""
+  return params["embed_VD"].T if cfg.tied else params["head_DV"]
+
+
+def logits(head_DV, hidden_BLD, cfg):
+  """Float32 logits_BLV; ids that the tokenizer does not have get -1e30."""
+  head_DV = head_DV.astype(hidden_BLD.dtype)
+  logits_BLV = jnp.einsum("BLD,DV->BLV", hidden_BLD, head_DV).astype(jnp.float32)
+  if cfg.ids < cfg.V:
+    logits_BLV = jnp.where(jnp.arange(cfg.V)[None, None] < cfg.ids, logits_BLV, attention.NEVER)
+  return sharding.shard(logits_BLV, "BLV", cfg.rules)
+
+
+def logp(params, hidden_BLD, target_BL, cfg, temperature):
+  """(logp_BL, entropy_BL) of the targets, float32 nats, of softmax(logits / temperature).
+
+  target_BL[:, l] is what hidden_BLD[:, l] predicts; the packer aligns them. Only
+  `cfg.logit_chunk` tokens have logits at one time, forward and backward; the entropy has no
+  gradient.
+  """
+  dims.check(hidden_BLD=hidden_BLD, target_BL=target_BL)
+  B, L, D = hidden_BLD.shape
+  width = max(1, min(L, cfg.logit_chunk // B))
+  pad = -L % width
+  hidden = jnp.pad(hidden_BLD, ((0, 0), (0, pad), (0, 0))).reshape(B, -1, width, D)
+  target = jnp.pad(target_BL, ((0, 0), (0, pad))).reshape(B, -1, width)
+
+  head_DV = matrix(params, cfg)
+
+  @jax.checkpoint
+  def chunk(head_DV, hidden_BLD, target_BL):
+    logits_BLV = logits(head_DV, hidden_BLD, cfg) / temperature
+    logp_BLV = jax.nn.log_softmax(logits_BLV, axis=-1)
+    logp_BL = jnp.take_along_axis(logp_BLV, target_BL[..., None], axis=-1)[..., 0]
+    free_BLV = jax.lax.stop_gradient(logp_BLV)
+    return logp_BL, -jnp.sum(jnp.exp(free_BLV) * free_BLV, axis=-1)
+
+  def step(_, hidden_target):
+    return None, chunk(head_DV, *hidden_target)
+
+  blocks = jnp.moveaxis(hidden, 1, 0), jnp.moveaxis(target, 1, 0)
+  _, results = jax.lax.scan(step, None, blocks)
+  return tuple(jnp.moveaxis(x, 0, 1).reshape(B, -1)[:, :L] for x in results)
