@@ -1,0 +1,1 @@
+"""Questions, generated worlds and packed batches."""

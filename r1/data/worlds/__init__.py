@@ -1,0 +1,1 @@
+"""Generated worlds: text to pre-train on and questions to reinforce."""
