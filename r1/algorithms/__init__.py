@@ -1,0 +1,1 @@
+"""Update rules: advantages, GRPO, and the losses beside it."""

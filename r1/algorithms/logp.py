@@ -1,0 +1,22 @@
+"""Log-probabilities of packed rows: one function for scoring and for the loss."""
+
+import functools
+
+import jax
+
+from r1.model import heads, transformer
+
+
+def token_logp(params, batch, cfg, temperature):
+  """(logp_BL, entropy_BL), float32 nats, of batch.target_BL under softmax(logits / temperature).
+
+  batch: anything with token_BL, position_BL, segment_BL and target_BL.
+  """
+  out = transformer.forward(params, batch.token_BL, batch.position_BL, batch.segment_BL, cfg)
+  return heads.logp(params, out.hidden_BLD, batch.target_BL, cfg, temperature)
+
+
+@functools.partial(jax.jit, static_argnames="cfg")
+def score(params, batch, cfg, temperature):
+  """logp_BL of one batch, as a compiled program; the old and the reference policy's numbers."""
+  return token_logp(params, batch, cfg, temperature)[0]

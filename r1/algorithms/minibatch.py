@@ -1,0 +1,134 @@
+"""From a rollout's samples to the packed micro-batches of one optimiser step.
+
+Rows are packed, so padding is not paid for: a step runs only the micro-batches that hold tokens,
+and every step of a run has the same compiled shape [U, B, L].
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+
+import jax
+import numpy as np
+
+from r1.algorithms import grpo, logp
+from r1.data import packing
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BatchConfig:
+  """row_tokens: length L of a packed row. microbatch_tokens: tokens per forward and backward.
+
+  minibatches: optimiser steps per rollout; the shuffled rollout is split evenly among them.
+  """
+
+  row_tokens: int
+  microbatch_tokens: int
+  minibatches: int
+
+  def __post_init__(self):
+    if self.microbatch_tokens % self.row_tokens or self.row_tokens < 2:
+      raise ValueError(
+        f"microbatch_tokens={self.microbatch_tokens} must be a multiple of "
+        f"row_tokens={self.row_tokens}, which must be at least 2"
+      )
+    if self.minibatches < 1:
+      raise ValueError(f"minibatches={self.minibatches} must be >= 1")
+
+  @property
+  def rows(self) -> int:
+    """Rows of a micro-batch."""
+    return self.microbatch_tokens // self.row_tokens
+
+
+def split(count: int, cfg: BatchConfig, rng: np.random.Generator) -> list[np.ndarray]:
+  """The shuffled indices of the rollout's samples, one array per optimiser step.
+
+  Raises ValueError where the samples do not divide evenly.
+  """
+  if count % cfg.minibatches:
+    raise ValueError(
+      f"{count} samples do not divide into minibatches={cfg.minibatches}; change "
+      "questions_per_rollout, group or minibatches"
+    )
+  return np.split(rng.permutation(count), cfg.minibatches)
+
+
+def sequences(samples) -> list[packing.Scored]:
+  """(tokens, scored) of each sample: the loss counts the answer, its end token included."""
+  return [(s.tokens, np.arange(len(s.tokens)) >= s.prompt_length) for s in samples]
+
+
+def capacity(count: int, longest: int, cfg: BatchConfig) -> int:
+  """Micro-batches U that hold `count` sequences of `longest` tokens, whatever their lengths."""
+  per_row = cfg.row_tokens // longest
+  if per_row == 0:
+    raise ValueError(
+      f"prompt and answer may take {longest} tokens, more than row_tokens={cfg.row_tokens}: "
+      "lengthen the rows or lower the limit"
+    )
+  # A row with room for `longest` takes any sequence, so all rows but the last hold `per_row`.
+  return math.ceil(math.ceil(count / per_row) / cfg.rows)
+
+
+def chunks(packed, rows: int) -> Iterator:
+  """The packed rows, `rows` at a time."""
+  total = packed.token_BL.shape[0]
+  for start in range(0, total, rows):
+    yield jax.tree.map(lambda x, s=start: x[s : s + rows], packed)
+
+
+def score(params, samples, model_cfg, cfg: BatchConfig, temperature: float) -> list[np.ndarray]:
+  """Each sample's log-probabilities (nats) of its own tokens under `params`; the prompt's are 0."""
+  scored = sequences(samples)
+  lengths = [len(tokens) for tokens, _ in scored]
+  placement = packing.place(lengths, cfg.row_tokens)
+  rows = len(placement) + -len(placement) % cfg.rows
+  packed = packing.fill(scored, placement, cfg.row_tokens, rows)
+  parts = [logp.score(params, chunk, model_cfg, temperature) for chunk in chunks(packed, cfg.rows)]
+  logp_BL = np.concatenate([np.asarray(part) for part in jax.device_get(parts)])
+  logp_BL = np.where(packed.scored_BL, logp_BL, 0.0)
+  return packing.gather(logp_BL, placement, lengths)
+
+
+def assemble(
+  samples: Sequence,
+  *,
+  advantage_B: np.ndarray,
+  weight_B: np.ndarray,
+  old: Sequence[np.ndarray],
+  ref: Sequence[np.ndarray],
+  cfg: BatchConfig,
+  microbatches: int,
+) -> tuple[grpo.GrpoBatch, int]:
+  """(batch [U, B, L], micro-batches in use) of one optimiser step.
+
+  advantage_B, weight_B: one per sample, made on the whole rollout and the whole step. old, ref: one
+  number per token, from `score`. Samples of weight 0 are left out: they have no gradient.
+  """
+  kept = [i for i in range(len(samples)) if weight_B[i] > 0]
+  chosen = sequences([samples[i] for i in kept])
+  placement = packing.place([len(tokens) for tokens, _ in chosen], cfg.row_tokens)
+  rows = microbatches * cfg.rows
+  packed = packing.fill(chosen, placement, cfg.row_tokens, rows)
+
+  def spread(values):
+    return packing.spread(values, placement, cfg.row_tokens, rows)
+
+  def per_sample(value_B):
+    return spread([np.full(len(samples[i].tokens), value_B[i]) for i in kept])
+
+  drawn = [np.concatenate([np.zeros(samples[i].prompt_length), samples[i].logp]) for i in kept]
+  batch = grpo.GrpoBatch(
+    token_BL=packed.token_BL,
+    position_BL=packed.position_BL,
+    segment_BL=packed.segment_BL,
+    target_BL=packed.target_BL,
+    weight_BL=np.where(packed.scored_BL, per_sample(weight_B), 0.0).astype(np.float32),
+    advantage_BL=per_sample(advantage_B),
+    old_logp_BL=spread([old[i] for i in kept]),
+    ref_logp_BL=spread([ref[i] for i in kept]),
+    sampler_logp_BL=spread(drawn),
+  )
+  batch = jax.tree.map(lambda x: x.reshape(microbatches, cfg.rows, cfg.row_tokens), batch)
+  return batch, math.ceil(len(placement) / cfg.rows)

@@ -1,0 +1,1 @@
+"""From questions to sampled answers with their log-probabilities."""

@@ -1,0 +1,104 @@
+"""The compiled part of sampling: prefill a batch of prompts, decode until every row is done."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from r1.model import cache as cache_lib
+from r1.model import heads, transformer
+from r1.sampling import choose
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SamplerConfig:
+  """How answers are drawn.
+
+  top_p: nucleus mass, 1 keeps every id. slots: rows decoded together. prompt_bucket: prompts are
+  padded to a multiple of this.
+  """
+
+  top_p: float
+  slots: int
+  prompt_bucket: int
+
+  def __post_init__(self):
+    if not 0 < self.top_p <= 1:
+      raise ValueError(f"top_p={self.top_p} must be in (0, 1]")
+    if self.slots < 1 or self.prompt_bucket < 1:
+      raise ValueError(f"slots={self.slots} and prompt_bucket={self.prompt_bucket} must be >= 1")
+
+
+class Drawn(struct.PyTreeNode):
+  """token_BM, logp_BM: what was drawn, the end token included. length_B: how many of them count.
+
+  ended_B: False where the limit cut the row.
+  """
+
+  token_BM: jax.Array
+  logp_BM: jax.Array
+  length_B: jax.Array
+  ended_B: jax.Array
+
+
+def ends(id_B, eos: tuple[int, ...]):
+  """bool_B: is this one of the end tokens? A model may have several."""
+  return functools.reduce(jnp.logical_or, [id_B == e for e in eos])
+
+
+def draw(
+  params, prompt_BL, length_B, limit_B, key_B, temperature, *, cfg, sampler, eos, room: int
+) -> Drawn:
+  """Prefills the prompts and decodes at most `room` tokens per row, compiled as one program.
+
+  prompt_BL: right-padded, length_B of it real. limit_B: most tokens a row may draw; 0 leaves a slot
+  empty. key_B: the row's own stream, folded with each token's position. temperature: 0 is greedy.
+  Weights are an argument, so
+  there is no copy of them that could go stale.
+  """
+  B, L = prompt_BL.shape
+  at_1L = jnp.arange(L, dtype=jnp.int32)[None]
+  real_BL = (at_1L < length_B[:, None]).astype(jnp.int32)
+  cache = cache_lib.empty(cfg, B, L + room)
+  position_BL = jnp.broadcast_to(at_1L, (B, L))
+  out = transformer.forward(params, prompt_BL, position_BL, real_BL, cfg, cache)
+  last_B11 = jnp.maximum(length_B - 1, 0)[:, None, None]
+  last_B1D = jnp.take_along_axis(out.hidden_BLD, last_B11, axis=1)
+  head_DV = heads.matrix(params, cfg)
+  none = Drawn(
+    token_BM=jnp.zeros((B, room), jnp.int32),
+    logp_BM=jnp.zeros((B, room), jnp.float32),
+    length_B=jnp.zeros(B, jnp.int32),
+    ended_B=jnp.zeros(B, bool),
+  )
+
+  def live(drawn):
+    return ~drawn.ended_B & (drawn.length_B < limit_B)
+
+  def step(carry):
+    t, hidden_B1D, cache, drawn = carry
+    live_B = live(drawn)
+    logits_BV = heads.logits(head_DV, hidden_B1D, cfg)[:, 0]
+    draw_B = jax.vmap(jax.random.fold_in)(key_B, cache.length_B)
+    id_B, logp_B = choose.sample(draw_B, logits_BV, temperature, sampler.top_p)
+    drawn = Drawn(
+      token_BM=drawn.token_BM.at[:, t].set(jnp.where(live_B, id_B, 0)),
+      logp_BM=drawn.logp_BM.at[:, t].set(jnp.where(live_B, logp_B, 0.0)),
+      length_B=drawn.length_B + live_B,
+      ended_B=drawn.ended_B | (live_B & ends(id_B, eos)),
+    )
+    segment_B1 = live(drawn)[:, None].astype(jnp.int32)
+    out = transformer.forward(
+      params, id_B[:, None], cache.length_B[:, None], segment_B1, cfg, cache
+    )
+    return t + 1, out.hidden_BLD, out.cache, drawn
+
+  def unfinished(carry):
+    return (carry[0] < room) & jnp.any(live(carry[3]))
+
+  return jax.lax.while_loop(unfinished, step, (jnp.int32(0), last_B1D, out.cache, none))[3]
+
+
+compiled = jax.jit(draw, static_argnames=("cfg", "sampler", "eos", "room"))
