@@ -1,0 +1,55 @@
+"""What several configs share: the argument after the colon, and the tiny model."""
+
+import ml_collections
+
+
+def parse(arg: str | None, **defaults) -> ml_collections.ConfigDict:
+  """`--config=FILE.py:name=value,flag` to settings typed like their defaults.
+
+  A bare name is a flag set to True. Raises ValueError on an unknown name or a value of another
+  type.
+  """
+  settings = ml_collections.ConfigDict(defaults)
+  for item in filter(None, (arg or "").split(",")):
+    name, equals, text = item.partition("=")
+    if name not in defaults:
+      raise ValueError(f"unknown setting {name!r}; this config takes {sorted(defaults)}")
+    settings[name] = _typed(name, text if equals else "true", defaults[name])
+  return settings
+
+
+def _typed(name: str, text: str, default):
+  if isinstance(default, bool):
+    if text.lower() not in ("true", "false"):
+      raise ValueError(f"{name}={text!r}: wanted true or false")
+    return text.lower() == "true"
+  try:
+    return type(default)(text)
+  except ValueError as error:
+    raise ValueError(f"{name}={text!r}: wanted a {type(default).__name__}") from error
+
+
+def tiny_model() -> ml_collections.ConfigDict:
+  """0.7M parameters in the shape of Qwen2; `ids` comes from the tokenizer."""
+  return ml_collections.ConfigDict(
+    {
+      "D": 128,
+      "F": 320,
+      "V": 384,
+      "H": 4,
+      "N": 2,
+      "K": 32,
+      "stacks": (("dense", 4),),
+      "context": 256,
+      "rope_base": 1e4,
+      "norm_eps": 1e-6,
+      "qkv_bias": True,
+      "qk_norm": False,
+      "tied": True,
+      "dtype": "float32",
+      "attend": "blockwise",
+      "attention_block": 128,
+      "logit_chunk": 2048,
+      "remat": "none",
+    }
+  )

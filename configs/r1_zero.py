@@ -1,0 +1,115 @@
+"""R1-Zero: GRPO with rule rewards straight on a base model (arXiv 2501.12948 section 2.2).
+
+  python -m experiments.r1_zero --config=configs/r1_zero.py:tiny --workdir=runs/zero
+
+`tiny` makes its own base from the embedded world and learns in minutes on two CPU cores;
+`tiny,language=0.3` adds the language reward; `paper` has the paper's numbers for a 671B base and
+needs `model=`. docs/log.md has the curves.
+"""
+
+import ml_collections
+
+from configs import common, pretrain
+
+
+def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
+  """Settings after the colon: tiny, paper, model=WORKDIR, language=WEIGHT, seed=N."""
+  a = common.parse(arg, tiny=False, paper=False, model="", language=0.0, seed=0)
+  if a.tiny == a.paper:
+    raise ValueError("choose one of configs/r1_zero.py:tiny and configs/r1_zero.py:paper")
+  c = paper(a) if a.paper else tiny(a)
+  c.model = a.model
+  return c
+
+
+def tiny(a) -> ml_collections.ConfigDict:
+  """Two CPU cores: 80 rollouts of 16 x 8 answers, 4 updates each."""
+  c = ml_collections.ConfigDict()
+  c.base = pretrain.get_config(f"tiny,seed={a.seed}")
+  c.data = {"questions": "", "held_out": "", "share": 0.1, "count": 20_000}
+  c.rl = {
+    "seed": a.seed + 1,
+    "rollouts": 80,
+    "questions_per_rollout": 16,
+    "template": "short",
+    "limit": ((0, 120),),
+    "temperature": ((0, 1.0),),
+    "top_p": 1.0,
+    "reference_every": 0,
+    "checkpoint_every": 20,
+    "keep": 1,
+    "patience": 5,
+  }
+  c.grpo = {
+    "group": 8,
+    "clip_low": 10.0,
+    "clip_high": 10.0,
+    "kl": 0.001,
+    "kl_estimator": "k3",
+    "ratio": "token",
+    "normalise": "token",
+    "max_tokens": 120,
+    "std": "population",
+    "std_eps": 1e-6,
+    "truncated": "keep",
+    "dynamic": False,
+    "sampler_cap": None,
+  }
+  c.batch = {"row_tokens": 256, "microbatch_tokens": 2048, "minibatches": 4}
+  c.sampler = {"slots": 128, "prompt_bucket": 24}
+  c.reward = {
+    "accuracy": 1.0,
+    "format": 0.1,
+    "language": a.language,
+    "mode": "answer_tag",
+    "own": (),
+  }
+  c.optimizer = {
+    "learning_rate": 1.5e-4,
+    "warmup": 5,
+    "final": 1.0,
+    "b1": 0.9,
+    "b2": 0.95,
+    "eps": 1e-8,
+    "weight_decay": 0.0,
+    "clip": 1.0,
+  }
+  c.eval = {"questions": 512, "wide": 128, "samples": 16, "limit": 120, "seed": 1234}
+  c.mesh = {}
+  return c
+
+
+def paper(a) -> ml_collections.ConfigDict:
+  """The paper's numbers; what it leaves open is chosen as docs/design.md says."""
+  c = tiny(a)
+  c.data.share = 0.01
+  c.rl.update(
+    {
+      "rollouts": 650,  # 10,400 updates
+      "questions_per_rollout": 512,
+      "template": "r1_zero",
+      "limit": ((0, 32_768), (8_200, 65_536)),
+      "reference_every": 400,
+      "checkpoint_every": 5,
+      "keep": 3,
+    }
+  )
+  c.grpo.update({"group": 16, "max_tokens": 65_536, "normalise": "response"})
+  c.batch = {"row_tokens": 67_584, "microbatch_tokens": 67_584, "minibatches": 16}
+  c.sampler = {"slots": 512, "prompt_bucket": 256}
+  c.reward.format = 1.0
+  c.optimizer.update({"learning_rate": 3e-6, "weight_decay": 0.1})
+  c.eval.update({"samples": 16, "limit": 32_768})
+  c.mesh = {"fsdp": 64, "tensor": 8}
+  return c
+
+
+def sweep():
+  """Which choices matter, one at a time? docs/log.md has the answers with three seeds."""
+  yield {"reward.language": 0.3}
+  for group, questions in ((4, 32), (16, 8)):  # at the same number of samples
+    yield {"grpo.group": group, "rl.questions_per_rollout": questions}
+  yield {"grpo.kl": 0.0}
+  yield {"grpo.clip_low": 0.2, "grpo.clip_high": 0.2}
+  for normalise in ("response", "constant"):
+    yield {"grpo.normalise": normalise}

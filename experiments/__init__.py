@@ -1,0 +1,1 @@
+"""One file per stage of training, and the tools beside them."""

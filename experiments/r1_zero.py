@@ -1,0 +1,355 @@
+"""R1-Zero: reinforcement learning with rule rewards alone, straight on a base model.
+
+  python -m experiments.r1_zero --config=configs/r1_zero.py:tiny --workdir=runs/zero
+
+arXiv 2501.12948 section 2.2. The same command again continues from the last checkpoint.
+"""
+
+import dataclasses
+import functools
+import pathlib
+import time
+from collections.abc import Callable
+
+import jax
+import numpy as np
+import rich.console
+import tensorboardX
+from absl import app, flags
+from ml_collections import config_flags
+
+from r1 import sharding
+from r1.algorithms import grpo, minibatch
+from r1.data import questions as records
+from r1.data.worlds import arithmetic
+from r1.evals import behaviour, held_out
+from r1.model import transformer
+from r1.report import curves, progress, table
+from r1.rewards import combine
+from r1.sampling import decode, rollout
+from r1.text import templates
+from r1.train import checkpoint, host, metrics, optimizer, plan, pretrain, rl, run, schedule
+from r1.train import state as states
+from r1.train import step as steps
+from r1.train import workdir as workdirs
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "FILE.py:settings, see configs/")
+WORKDIR = flags.DEFINE_string("workdir", None, "where the run's files go")
+
+EVALUATION = 2**31  # the rollout number of evaluations: a stream of its own
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """The config's sections as the records that the library takes."""
+
+  rl: rl.RlConfig
+  grpo: grpo.GrpoConfig
+  batch: minibatch.BatchConfig
+  reward: combine.RewardConfig
+  sampler: decode.SamplerConfig
+  eval: held_out.EvalConfig
+  optimizer: optimizer.OptimizerConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+  """What stays the same from rollout to rollout."""
+
+  stage: Stage
+  model: workdirs.Model
+  train: list[records.Question]
+  held: list[records.Question]
+  microbatches: int
+  update: Callable
+  place: Callable
+  rate: float
+  folder: pathlib.Path
+  writer: tensorboardX.SummaryWriter
+  console: rich.console.Console
+
+
+def read(config) -> Stage:
+  """Builds every record, so that a wrong setting is refused before any compute."""
+  own = tuple((path, float(weight)) for path, weight in config.reward.own)
+  updates = config.rl.rollouts * config.batch.minibatches
+  stage = Stage(
+    rl=rl.RlConfig(**config.rl),
+    grpo=grpo.GrpoConfig(**config.grpo),
+    batch=minibatch.BatchConfig(**config.batch),
+    reward=combine.RewardConfig(**dict(config.reward) | {"own": own}),
+    sampler=decode.SamplerConfig(**config.sampler, top_p=config.rl.top_p),
+    eval=held_out.EvalConfig(**config.eval),
+    optimizer=optimizer.OptimizerConfig(**config.optimizer, steps=updates),
+  )
+  for path, _ in own:
+    combine.resolve(path)
+  rl.check(stage.rl, stage.grpo, stage.batch)
+  return stage
+
+
+def load_questions(config, stage: Stage):
+  """(train, held out): the user's own, or those of the embedded world."""
+  if config.data.questions:
+    train = records.load(config.data.questions)
+    if config.data.held_out:
+      return train, records.load(config.data.held_out)
+    return records.hold_out(train, config.data.share)
+  world = arithmetic.World(**config.base.world)
+  train = arithmetic.questions(world, "train", count=config.data.count, seed=stage.rl.seed)
+  return train, arithmetic.questions(
+    world, "test", count=stage.eval.questions, seed=stage.eval.seed
+  )
+
+
+def find_base(config, console) -> pathlib.Path:
+  """The workdir to start from: the user's, or the embedded world's base, made once and kept."""
+  if config.model:
+    return pathlib.Path(config.model)
+  base = config.base
+  folder, seconds = pretrain.cached_base(
+    dict(base.model) | {"rules": None},
+    arithmetic.World(**base.world),
+    optimizer.OptimizerConfig(**base.optimizer),
+    pretrain.PretrainConfig(**base.pretrain),
+    lambda n, loss: console.print(f"pre-training {n}/{base.pretrain.steps}  loss {loss:.3f}"),
+  )
+  console.print(f"base model: {folder}" + (f", made in {seconds:.0f} s" if seconds else ""))
+  return folder
+
+
+def build(config, stage: Stage, folder: pathlib.Path, mesh, rules, console):
+  """(setup, state, reference): everything loaded and checked; nothing has been sampled yet."""
+  train, held = load_questions(config, stage)
+  base = find_base(config, console)
+  model = workdirs.load(base, mesh=mesh, rules=rules)
+  longest = check_lengths(train + held, model, stage)
+  run.claim(folder, "r1_zero", config.to_dict())
+  digest = {"train": records.digest(train), "held_out": records.digest(held)}
+  run.lineage(folder, "r1_zero", {str(base): run.digest_of_files(base / "checkpoints")}, digest)
+  workdirs.describe(folder, model.cfg, model.tokenizer)
+  tx = optimizer.make(stage.optimizer, transformer.specs(model.cfg))
+  state = jax.jit(states.init, static_argnums=1)(model.params, tx)
+  update = steps.make_update(rl.make_loss(model.cfg, stage.grpo), tx)
+  count = stage.rl.questions_per_rollout * stage.grpo.group // stage.batch.minibatches
+  setup = Setup(
+    stage=stage,
+    model=dataclasses.replace(model, params={}),
+    train=train,
+    held=held[: stage.eval.questions],
+    microbatches=minibatch.capacity(count, longest, stage.batch),
+    update=jax.jit(update, donate_argnums=0),
+    place=functools.partial(sharding.place, mesh=mesh, rules=rules),
+    rate=plan.matmul_rate(),
+    folder=folder,
+    writer=tensorboardX.SummaryWriter(str(folder / "tensorboard")),
+    console=console,
+  )
+  return setup, state, model.params
+
+
+def check_lengths(questions, model: workdirs.Model, stage: Stage) -> int:
+  """The longest prompt with the longest answer, in tokens; refused where it does not fit."""
+  answer = max(limit for _, limit in stage.rl.limit)
+  room = min(model.cfg.context, stage.batch.row_tokens)
+  longest = 0
+  for q in questions:
+    prompt = len(templates.encode(model.tokenizer, stage.rl.template, q.prompt))
+    if prompt + max(answer, stage.eval.limit) > room:
+      raise ValueError(
+        f"question {q.id!r} has {prompt} tokens; with answers of {answer} it does not fit "
+        f"{room} (context={model.cfg.context}, row_tokens={stage.batch.row_tokens})"
+      )
+    longest = max(longest, prompt)
+  return longest + answer
+
+
+def resume(checkpointer, setup: Setup, state, ref):
+  """(rollouts done, state, reference): from the last checkpoint, if there is one."""
+  done = 0
+  if checkpointer.latest is not None:
+    like = {"params": state.params, "rest": state.replace(params={}), "ref": ref, "run": None}
+    saved = checkpoint.restore(checkpointer, None, like)
+    done = saved["run"]["rollouts"]
+    state, ref = saved["rest"].replace(params=saved["params"]), saved["ref"]
+    setup.console.print(f"continuing after rollout {done}")
+  last = done * setup.stage.batch.minibatches if done else -1
+  for name in ("metrics.jsonl", "samples.jsonl"):
+    metrics.keep_until(setup.folder / name, last)
+  return done, state, ref
+
+
+def evaluate(params, setup: Setup, step: int) -> dict:
+  """The policy on the held-out questions, logged."""
+  stage = setup.stage
+
+  def answer(questions, samples: int, temperature: float):
+    return rollout.sample_groups(
+      params,
+      questions,
+      setup.model.tokenizer,
+      stage.rl.template,
+      group=samples,
+      rollout=EVALUATION,
+      limit=stage.eval.limit,
+      cfg=setup.model.cfg,
+      sampler=stage.sampler,
+      temperature=temperature,
+      seed=stage.eval.seed,
+    )
+
+  result = held_out.evaluate(answer, setup.held, stage.reward.mode, stage.eval)
+  metrics.log(setup.folder, setup.writer, step, result)
+  return result
+
+
+def collect(params, ref, setup: Setup, number: int):
+  """(scored rollout, seconds per part): sample, reward, and score rollout `number`."""
+  stage, clock = setup.stage, [time.monotonic()]
+  step = number * stage.batch.minibatches
+  temperature = schedule.at(stage.rl.temperature, step)
+  chosen = rl.pick(len(setup.train), stage.rl.questions_per_rollout, number, stage.rl.seed)
+  samples = rollout.sample_groups(
+    params,
+    [setup.train[i] for i in chosen],
+    setup.model.tokenizer,
+    stage.rl.template,
+    group=stage.grpo.group,
+    rollout=number,
+    limit=int(schedule.at(stage.rl.limit, step)),
+    cfg=setup.model.cfg,
+    sampler=stage.sampler,
+    temperature=temperature,
+    seed=stage.rl.seed,
+  )
+  clock.append(time.monotonic())
+  rewards = combine.combine(
+    [s.question for s in samples], [s.response for s in samples], stage.reward
+  )
+  clock.append(time.monotonic())
+  scored = rl.prepare(
+    samples,
+    rewards,
+    params,
+    ref,
+    model_cfg=setup.model.cfg,
+    batch=stage.batch,
+    cfg=stage.grpo,
+    temperature=temperature,
+  )
+  clock.append(time.monotonic())
+  names = ("time/sample_s", "time/reward_s", "time/score_s")
+  return scored, dict(zip(names, np.diff(clock)))
+
+
+def learn(state, scored: rl.Scored, setup: Setup, number: int):
+  """(state, one record per update): the minibatches of one rollout."""
+  stage, found = setup.stage, []
+  step = number * stage.batch.minibatches
+  heat_U = np.full(setup.microbatches, schedule.at(stage.rl.temperature, step), np.float32)
+  rng = np.random.default_rng((stage.rl.seed, number, 1))
+  for batch, used in rl.steps(
+    scored, batch=stage.batch, cfg=stage.grpo, rng=rng, microbatches=setup.microbatches
+  ):
+    state, values = setup.update(state, setup.place((batch, heat_U)), used)
+    values = {name: float(value) for name, value in jax.device_get(values).items()}
+    found.append({k: v for k, v in values.items() if stage.grpo.kl or k != "policy/kl"})
+    if values["policy/skipped_in_row"] >= stage.rl.patience:
+      raise FloatingPointError(
+        f"NaN or infinity in {stage.rl.patience} updates in a row at update {step + len(found)}; "
+        "none of them was applied. The last checkpoint is intact: lower the learning rate"
+      )
+  return state, found
+
+
+def iterate(state, ref, setup: Setup, number: int):
+  """(state, metrics of the rollout): one pass of sample -> reward -> learn, logged."""
+  scored, seconds = collect(state.params, ref, setup, number)
+  started = time.monotonic()
+  state, found = learn(state, scored, setup, number)
+  seconds["time/update_s"] = time.monotonic() - started
+  texts = [s.response.text for s in scored.samples]
+  values = rl.rollout_metrics(scored, setup.stage.grpo) | seconds
+  values |= behaviour.summary(texts, [s.question.language for s in scored.samples])
+  values |= rl.throughput(scored, seconds, setup.model.cfg, setup.rate)
+  first = number * setup.stage.batch.minibatches + 1
+  for step, record in enumerate(found, first):
+    last = step == first + len(found) - 1
+    metrics.log(setup.folder, setup.writer, step, record | (values if last else {}))
+  for record in rl.records(scored, first + len(found) - 1):
+    metrics.append(setup.folder / "samples.jsonl", record)
+  if number == 0 and found[0]["policy/ratio_gap"] > 1e-5 and setup.model.cfg.dtype == "float32":
+    setup.console.print(
+      f"[red]the first update is not on-policy: |ratio - 1| = {found[0]['policy/ratio_gap']:.1e}"
+    )
+  for error in scored.rewards.errors[:3]:
+    setup.console.print(f"[red]no verdict: {error}")
+  return state, found[-1] | values
+
+
+def save(checkpointer, state, ref, number: int, setup: Setup, score: float) -> None:
+  """A checkpoint after rollout `number` (counted from 1)."""
+  started = time.monotonic()
+  trees = {"params": state.params, "rest": state.replace(params={}), "ref": ref}
+  step = number * setup.stage.batch.minibatches
+  size = checkpoint.save(checkpointer, step, trees | {"run": {"rollouts": number}}, score=score)
+  seconds = time.monotonic() - started
+  setup.console.print(f"checkpoint {step}: {size / 2**20:.1f} MiB in {seconds:.1f} s")
+
+
+def train(setup: Setup, state, ref) -> None:
+  """All rollouts, with the base evaluated before and the policy after."""
+  stage = setup.stage
+  every, total = stage.rl.reference_every, stage.rl.rollouts
+  checkpointer = checkpoint.open_folder(setup.folder / "checkpoints", keep=stage.rl.keep)
+  done, state, ref = resume(checkpointer, setup, state, ref)
+  if done == 0:
+    evaluate(state.params, setup, 0)
+  with progress.bar(setup.console, total, done) as show:
+    for number in range(done, total):
+      state, values = iterate(state, ref, setup, number)
+      updates = (number + 1) * stage.batch.minibatches
+      if every and updates % every == 0:
+        ref = jax.tree.map(lambda x: x.copy(), state.params)
+      if (number + 1) % stage.rl.checkpoint_every == 0 or number + 1 == total:
+        save(checkpointer, state, ref, number + 1, setup, values.get("reward/total", 0.0))
+      show(number + 1, values)
+  checkpointer.close()
+  finish(state.params, setup, total * stage.batch.minibatches)
+
+
+def finish(params, setup: Setup, step: int) -> None:
+  """The evaluation after training, the table and the picture."""
+  path = setup.folder / "metrics.jsonl"
+  lines = metrics.read(path)
+  if not any("eval/greedy" in line and line["step"] == step for line in lines):
+    evaluate(params, setup, step)
+    lines = metrics.read(path)
+  results = [line for line in lines if "eval/greedy" in line]
+  title = f"{len(setup.held)} held-out questions"
+  setup.console.print(table.build(title, [("base", results[0]), ("R1-Zero", results[-1])]))
+  curves.draw(lines, setup.folder / "curves.png", "R1-Zero")
+  for name in ("metrics.jsonl", "samples.jsonl", "curves.png", "checkpoints", "tensorboard"):
+    setup.console.print(f"  {setup.folder / name}", soft_wrap=True)
+
+
+def main(argv):
+  del argv
+  started, console = time.monotonic(), rich.console.Console()
+  host.keep_compiled_programs()
+  config, folder = CONFIG.value, pathlib.Path(WORKDIR.value)
+  stage = read(config)
+  mesh = sharding.make_mesh(dict(config.mesh)) if config.mesh else None
+  rules = sharding.FSDP_TENSOR if mesh is not None else None
+  with sharding.on(mesh):
+    setup, state, ref = build(config, stage, folder, mesh, rules, console)
+    for line in plan.lines(setup.model.cfg, stage.rl, stage.grpo, stage.batch, stage.sampler):
+      console.print(line, soft_wrap=True)
+    train(setup, state, ref)
+  console.print(f"done in {(time.monotonic() - started) / 60:.1f} minutes")
+
+
+if __name__ == "__main__":
+  flags.mark_flags_as_required(["config", "workdir"])
+  host.restart_with_huge_pages()
+  app.run(main)

@@ -1,0 +1,1 @@
+"""Evaluation: what a policy can do and how it behaves while doing it."""

@@ -1,0 +1,1 @@
+"""Optimiser steps, checkpoints, metrics, and the base model's pre-training."""

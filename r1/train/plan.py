@@ -1,0 +1,47 @@
+"""Before a run starts: its batch arithmetic, its size, its memory, and roughly its time."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+
+from r1 import spec
+from r1.model import transformer
+
+EFFICIENCY = 0.25  # of the matmul rate; what the small model reaches on two cores
+
+
+def matmul_rate() -> float:
+  """FLOP/s of one float32 matmul on one device, measured now (a quarter of a second)."""
+  x = jnp.ones((1024, 1024))
+  multiply = jax.jit(lambda a: a @ a)
+  multiply(x).block_until_ready()
+  started, rounds = time.perf_counter(), 0
+  while time.perf_counter() - started < 0.25:
+    multiply(x).block_until_ready()
+    rounds += 1
+  return rounds * 2 * 1024**3 / (time.perf_counter() - started)
+
+
+def lines(model_cfg, cfg, algorithm, batch, sampler) -> list[str]:
+  """What an RL run is about to do, one fact a line; times and sizes are estimates."""
+  questions, group, minibatches = cfg.questions_per_rollout, algorithm.group, batch.minibatches
+  rollouts, slots, limit = cfg.rollouts, sampler.slots, max(most for _, most in cfg.limit)
+  count = spec.count(transformer.specs(model_cfg))
+  responses, devices = questions * group, jax.device_count()
+  weights = 4 * count * 5  # weights, two moments, reference, gradient
+  layers = sum(n for _, n in model_cfg.stacks)
+  cache = 2 * 4 * layers * slots * model_cfg.context * model_cfg.N * model_cfg.K
+  # A token is decoded once, scored by two policies and learned from once: 2 + 2 * 2 + 6 FLOPs a
+  # parameter, answers counted at half of the limit.
+  work = 12 * count * rollouts * responses * limit / 2
+  seconds = work / (matmul_rate() * devices * EFFICIENCY)
+  return [
+    f"{questions} questions x {group} answers = {responses} responses per rollout -> "
+    f"{minibatches} updates of {responses // minibatches}; {rollouts} rollouts = "
+    f"{rollouts * minibatches} updates",
+    f"{count:,} parameters on {devices} {jax.devices()[0].device_kind} device(s)",
+    f"memory about {weights / 2**20:,.0f} MiB for weights, moments, reference and gradient, and at "
+    f"most {cache / 2**20:,.0f} MiB for the cache of {slots} slots",
+    f"time about {seconds / 60:.1f} minutes of computing (an estimate), without compiling",
+  ]

@@ -1,0 +1,201 @@
+"""One GRPO iteration on the host: grade a rollout, score it, split it, and update.
+
+question -> tokens -> rollout -> reward -> advantage -> update (arXiv 2501.12948 section 2.2).
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from r1 import spec
+from r1.algorithms import advantages, grpo, logp, minibatch
+from r1.model import transformer
+from r1.rewards import combine
+from r1.sampling import rollout
+from r1.train import schedule
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RlConfig:
+  """The loop around the loss.
+
+  limit, temperature: ((update, value), ...) schedules of the longest answer in tokens and of the
+  sampling temperature. reference_every: updates between hard refreshes of the KL reference, 0 for
+  never. patience: updates with NaN in a row before the run stops.
+  """
+
+  seed: int
+  rollouts: int
+  questions_per_rollout: int
+  template: str
+  limit: tuple[tuple[int, int], ...]
+  temperature: tuple[tuple[int, float], ...]
+  top_p: float
+  reference_every: int
+  checkpoint_every: int
+  keep: int
+  patience: int
+
+  def __post_init__(self):
+    schedule.check("limit", self.limit)
+    schedule.check("temperature", self.temperature)
+    if self.top_p != 1:
+      raise ValueError(
+        f"top_p={self.top_p}: the sampler would renormalise over the nucleus and the trainer not, "
+        "which biases every ratio; train at top_p=1 (TRL #6789, verl #6240)"
+      )
+    if min(value for _, value in self.temperature) <= 0:
+      raise ValueError(f"temperature={self.temperature}: training needs samples, so above 0")
+    for name in ("rollouts", "questions_per_rollout", "checkpoint_every", "keep", "patience"):
+      if getattr(self, name) < 1:
+        raise ValueError(f"{name}={getattr(self, name)} must be >= 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+  """A graded rollout, whole groups in order, ready to be shuffled and learned from."""
+
+  samples: Sequence[rollout.Sample]
+  rewards: combine.Rewards
+  advantage_B: np.ndarray
+  counted_B: np.ndarray
+  old: list[np.ndarray]
+  ref: list[np.ndarray]
+
+
+def check(cfg: RlConfig, algorithm: grpo.GrpoConfig, batch: minibatch.BatchConfig) -> None:
+  """Raises ValueError where settings of two sections do not fit each other."""
+  minibatch.split(cfg.questions_per_rollout * algorithm.group, batch, np.random.default_rng(0))
+  if cfg.reference_every % batch.minibatches:
+    raise ValueError(
+      f"reference_every={cfg.reference_every} must be a multiple of minibatches="
+      f"{batch.minibatches}: the reference changes between rollouts"
+    )
+  longest = max(limit for _, limit in cfg.limit)
+  if algorithm.max_tokens < longest:
+    raise ValueError(
+      f"max_tokens={algorithm.max_tokens} is below the limit of {longest} tokens; it is the "
+      "longest answer that the run's schedule allows"
+    )
+
+
+def pick(count: int, size: int, number: int, seed: int) -> list[int]:
+  """The questions of rollout `number`: epochs of one permutation each, straight through.
+
+  Depends on (seed, number) alone, so a resumed run asks what the first would have asked.
+  """
+  if size > count:
+    raise ValueError(
+      f"questions_per_rollout={size} but there are {count} questions; lower it or give more"
+    )
+  per_epoch = count // size
+  order = np.random.default_rng((seed, number // per_epoch)).permutation(count)
+  start = number % per_epoch * size
+  return order[start : start + size].tolist()
+
+
+def prepare(
+  samples: Sequence[rollout.Sample],
+  rewards: combine.Rewards,
+  params,
+  ref_params,
+  *,
+  model_cfg,
+  batch: minibatch.BatchConfig,
+  cfg: grpo.GrpoConfig,
+  temperature: float,
+) -> Scored:
+  """Advantages on whole groups, and log-probabilities under the old and the reference policy.
+
+  Both come from the trainer's own scoring program with the weights that sampled, so the first
+  update is on-policy exactly. With kl = 0 the reference is not run and `ref` is `old`.
+  """
+  truncated = [s.response.truncated for s in samples]
+  shape = (-1, cfg.group)
+  reward_QG, valid_QG = advantages.apply_truncation(
+    np.reshape(rewards.total, shape),
+    np.reshape(rewards.valid, shape),
+    np.reshape(truncated, shape),
+    cfg,
+  )
+  advantage_QG = advantages.group_advantages(reward_QG, valid_QG, cfg)
+  counted_QG = advantages.counted(reward_QG, valid_QG, cfg)
+  old = minibatch.score(params, samples, model_cfg, batch, temperature)
+  ref = minibatch.score(ref_params, samples, model_cfg, batch, temperature) if cfg.kl else old
+  return Scored(samples, rewards, advantage_QG.ravel(), counted_QG.ravel(), old, ref)
+
+
+def steps(
+  scored: Scored, *, batch: minibatch.BatchConfig, cfg: grpo.GrpoConfig, rng, microbatches: int
+) -> Iterator[tuple[grpo.GrpoBatch, int]]:
+  """(packed micro-batches, how many are in use) of each optimiser step of the rollout."""
+  lengths_B = np.array([s.length for s in scored.samples])
+  for chosen in minibatch.split(len(scored.samples), batch, rng):
+    yield minibatch.assemble(
+      [scored.samples[i] for i in chosen],
+      advantage_B=scored.advantage_B[chosen],
+      weight_B=advantages.token_weights(lengths_B[chosen], scored.counted_B[chosen], cfg),
+      old=[scored.old[i] for i in chosen],
+      ref=[scored.ref[i] for i in chosen],
+      cfg=batch,
+      microbatches=microbatches,
+    )
+
+
+def make_loss(model_cfg, cfg: grpo.GrpoConfig):
+  """`loss(params, (batch, temperature))` of one packed micro-batch."""
+
+  def loss(params, micro):
+    batch, temperature = micro
+    logp_BL, entropy_BL = logp.token_logp(params, batch, model_cfg, temperature)
+    return grpo.loss(logp_BL, entropy_BL, batch, cfg)
+
+  return loss
+
+
+def rollout_metrics(scored: Scored, cfg: grpo.GrpoConfig) -> dict[str, float]:
+  """reward/*, verdict/*, response/* and group/* of one rollout."""
+  samples = scored.samples
+  gap = [
+    np.abs(old[s.prompt_length :] - s.logp).max() for s, old in zip(samples, scored.old) if s.length
+  ]
+  spread_Q = np.any(np.reshape(scored.advantage_B, (-1, cfg.group)) != 0, axis=1)
+  return combine.metrics(scored.rewards) | {
+    "response/length": float(np.mean([s.length for s in samples])),
+    "response/truncated": float(np.mean([s.response.truncated for s in samples])),
+    "sampler/logp_gap": float(max(gap)),
+    "group/informative": float(np.mean(spread_Q)),
+  }
+
+
+def throughput(scored: Scored, seconds: dict, model_cfg, rate: float) -> dict[str, float]:
+  """Tokens per second of sampling and of learning; mfu is of `rate`, a matmul's measured FLOP/s."""
+  drawn = sum(s.length for s in scored.samples)
+  read = sum(len(s.tokens) for s in scored.samples)
+  work = 6 * spec.count(transformer.specs(model_cfg)) * read
+  return {
+    "throughput/sample_tokens_per_s": drawn / seconds["time/sample_s"],
+    "throughput/train_tokens_per_s": read / seconds["time/update_s"],
+    "throughput/mfu": work / seconds["time/update_s"] / rate,
+  }
+
+
+def records(scored: Scored, step: int) -> Iterator[dict]:
+  """One line of samples.jsonl per sample: the text with every reward part and the verdict."""
+  rewards = scored.rewards
+  for i, s in enumerate(scored.samples):
+    yield {
+      "step": step,
+      "id": s.question.id,
+      "sample": s.number,
+      "prompt": s.question.prompt,
+      "answer": s.question.answer,
+      "response": s.response.text,
+      "tokens": s.length,
+      "truncated": s.response.truncated,
+      "verdict": rewards.verdicts[i],
+      "reward": rewards.total[i],
+      "parts": {name: column[i] for name, column in rewards.parts.items()},
+      "advantage": float(scored.advantage_B[i]),
+    }

@@ -1,0 +1,84 @@
+"""A run's own papers: run.json, lineage.json, and whose workdir it is."""
+
+import hashlib
+import importlib.metadata
+import json
+import pathlib
+import platform
+import subprocess
+
+import jax
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "sentencepiece")
+
+
+def flatten(config: dict, prefix: str = "") -> dict[str, object]:
+  """{"grpo.group": 8, ...}; tuples become lists, as JSON has them."""
+  flat = {}
+  for name, value in config.items():
+    if isinstance(value, dict):
+      flat |= flatten(value, f"{prefix}{name}.")
+    else:
+      flat[prefix + name] = json.loads(json.dumps(value))
+  return flat
+
+
+def claim(folder: pathlib.Path, stage: str, config: dict) -> None:
+  """Makes the workdir this run's, or checks that it already is.
+
+  Raises ValueError naming every setting that differs from the run that the folder belongs to.
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  path, flat = folder / "run.json", flatten(config)
+  if not path.exists():
+    if any(folder.iterdir()):
+      raise ValueError(f"{folder} is not empty and holds no run.json; give an empty --workdir")
+    record = {"stage": stage, "config": flat, "commit": commit(), "versions": versions()}
+    path.write_text(json.dumps(record, indent=2) + "\n")
+    return
+  before = json.loads(path.read_text())
+  names = sorted(before["config"].keys() | flat.keys())
+  changed = [
+    f"{n}: {before['config'].get(n)!r} there, {flat.get(n)!r} now"
+    for n in names
+    if before["config"].get(n) != flat.get(n)
+  ]
+  if before["stage"] != stage or changed:
+    raise ValueError(
+      f"{folder} belongs to a run of {before['stage']} with other settings; give another --workdir "
+      "or the same config:\n  " + "\n  ".join(changed)
+    )
+
+
+def lineage(folder: pathlib.Path, stage: str, parents: dict[str, str], data: dict) -> None:
+  """Writes lineage.json: where the weights and the questions came from, with digests."""
+  record = {"stage": stage, "commit": commit(), "parents": parents, "data": data}
+  (folder / "lineage.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def digest_of_files(folder: pathlib.Path) -> str:
+  """sha256 over the names and bytes of every file below a folder."""
+  total = hashlib.sha256()
+  for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    total.update(str(path.relative_to(folder)).encode())
+    total.update(hashlib.sha256(path.read_bytes()).digest())
+  return total.hexdigest()
+
+
+def versions() -> dict[str, str]:
+  """What the numbers of this run were made with."""
+  found = {name: importlib.metadata.version(name) for name in PACKAGES}
+  return found | {"python": platform.python_version(), "device": jax.devices()[0].device_kind}
+
+
+def commit() -> str:
+  """The commit of the code, "+" where the tree had changes, "unknown" outside git."""
+  here = pathlib.Path(__file__).parent
+  try:
+    said = [
+      subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout
+      for words in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+    ]
+  except (FileNotFoundError, subprocess.CalledProcessError):
+    return "unknown"
+  return said[0].strip() + ("+" if said[1].strip() else "")

@@ -1,0 +1,36 @@
+"""What a run carries from step to step."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from r1 import sharding, spec
+
+
+class TrainState(struct.PyTreeNode):
+  """step: updates applied. skipped: updates refused for NaN in all; in_row: since the last good."""
+
+  step: jax.Array
+  skipped: jax.Array
+  in_row: jax.Array
+  params: dict
+  opt: optax.OptState
+
+
+def init(params, tx: optax.GradientTransformation) -> TrainState:
+  """A fresh state; moments take the shardings of their parameters."""
+
+  def zero():
+    return jnp.zeros((), jnp.int32)
+
+  return TrainState(zero(), zero(), zero(), params, tx.init(params))
+
+
+def initial_params(key, specs, mesh, rules):
+  """Initial parameters, made where they will live; without a mesh on the one device."""
+  make = jax.jit(
+    lambda key: spec.materialize(key, specs),
+    out_shardings=None if mesh is None else sharding.shardings(specs, mesh, rules),
+  )
+  return make(key)

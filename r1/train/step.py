@@ -1,0 +1,56 @@
+"""One optimiser step over packed micro-batches, compiled once per shape."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from r1.algorithms import grpo
+from r1.train import state as states
+
+
+def make_update(loss, tx: optax.GradientTransformation):
+  """Turns `loss(params, microbatch) -> (value, metrics)` into `update(state, batch, used)`.
+
+  The loss is a sum whose weights are normalised over the whole step, so the micro-batches'
+  gradients add up (no mean of means). batch: arrays [U, ...]; the first `used` of them run. An
+  update whose loss or gradient is not finite is not applied, and is counted.
+  """
+
+  def update(state: states.TrainState, batch, used):
+    grads, value, total = accumulate(loss, state.params, batch, used)
+    norm = optax.global_norm(grads)
+    fine = jnp.isfinite(value) & jnp.isfinite(norm)
+    delta, opt = tx.update(grads, state.opt, state.params)
+    params = optax.apply_updates(state.params, delta)
+
+    def choose(new, old):
+      return jax.tree.map(lambda a, b: jnp.where(fine, a, b), new, old)
+
+    after = states.TrainState(
+      step=state.step + fine,
+      skipped=state.skipped + ~fine,
+      in_row=jnp.where(fine, 0, state.in_row + 1),
+      params=choose(params, state.params),
+      opt=choose(opt, state.opt),
+    )
+    metrics = grpo.summary(value, total) | {"policy/grad_norm": norm}
+    return after, metrics | {"policy/skipped": after.skipped, "policy/skipped_in_row": after.in_row}
+
+  return update
+
+
+def accumulate(loss, params, batch, used):
+  """(gradient, loss, metrics) added over the first `used` micro-batches."""
+  differentiate = jax.value_and_grad(loss, has_aux=True)
+
+  def one(u):
+    micro = jax.tree.map(lambda x: x[u], batch)
+    (value, metrics), grads = differentiate(params, micro)
+    return grads, value, metrics
+
+  def step(u, carry):
+    grads, value, total = one(u)
+    return jax.tree.map(jnp.add, carry[0], grads), carry[1] + value, grpo.add(carry[2], total)
+
+  empty = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(one, 0))
+  return jax.lax.fori_loop(0, used, step, empty)
