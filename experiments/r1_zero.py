@@ -336,6 +336,7 @@ def finish(params, setup: Setup, step: int) -> None:
 def main(argv):
   del argv
   started, console = time.monotonic(), rich.console.Console()
+  host.quiet_libraries()
   host.keep_compiled_programs()
   config, folder = CONFIG.value, pathlib.Path(WORKDIR.value)
   stage = read(config)

@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 
 import jax
-from jax.sharding import AxisType, NamedSharding
+from jax.sharding import AxisType, NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
 from r1 import spec
@@ -68,6 +68,15 @@ def shard(x, axes: str, rules: Rules | None):
 def shardings(specs, mesh, rules: Rules):
   """A NamedSharding per parameter."""
   return spec.tree_map(lambda s: NamedSharding(mesh, pspec(s.axes, rules.weight)), specs)
+
+
+def placed(specs, mesh, rules: Rules | None):
+  """ShapeDtypeStructs that say where each parameter lives: on the mesh, or on the one device."""
+  if mesh is None:
+    homes = spec.tree_map(lambda s: SingleDeviceSharding(jax.devices()[0]), specs)
+  else:
+    homes = shardings(specs, mesh, rules)
+  return jax.tree.map(lambda s, home: s.update(sharding=home), spec.abstract(specs), homes)
 
 
 def place(tree, *, mesh, rules):

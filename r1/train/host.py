@@ -6,6 +6,7 @@ import platform
 import sys
 
 import jax
+from absl import logging
 
 # XLA's CPU backend allocates its scratch memory anew at every call; with huge pages that stay
 # mapped the page faults go away. glibc reads these only when a process starts.
@@ -39,6 +40,11 @@ def cache_folder() -> pathlib.Path:
     return pathlib.Path(own)
   base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
   return pathlib.Path(base) / "r1"
+
+
+def quiet_libraries() -> None:
+  """Leaves the terminal to the run: Orbax tells every step of a save otherwise."""
+  logging.set_verbosity(logging.WARNING)
 
 
 def keep_compiled_programs() -> None:

@@ -33,7 +33,7 @@ def log(folder: pathlib.Path, writer: tensorboardX.SummaryWriter, step: int, val
   values = {name: float(value) for name, value in sorted(values.items())}
   append(folder / "metrics.jsonl", {"step": step} | values)
   for name, value in values.items():
-    writer.add_scalar(name, value, step)
+    writer.add_scalar(name.replace("@", "_at_"), value, step)
 
 
 def steady(record: dict) -> dict:

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import pathlib
 
-from r1 import sharding, spec
+from r1 import sharding
 from r1.model import config as model_config
 from r1.model import transformer
 from r1.text import tokenizer as tokenizers
@@ -41,10 +41,7 @@ def load(folder: str | pathlib.Path, *, mesh=None, rules=None) -> Model:
   fields["stacks"] = tuple((name, count) for name, count in fields["stacks"])
   cfg = model_config.ModelConfig(**fields | {"rules": rules})
   specs = transformer.specs(cfg)
-  like = spec.abstract(specs)
-  if mesh is not None:
-    placed = sharding.shardings(specs, mesh, rules)
-    like = spec.tree_map(lambda s, at: s.update(sharding=at), like, placed)
+  like = sharding.placed(specs, mesh, rules)
   checkpointer = checkpoint.open_folder(folder / "checkpoints", keep=1)
   if checkpointer.latest is None:
     raise ValueError(f"{folder} holds no checkpoint yet; let its run reach the first one")

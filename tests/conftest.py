@@ -1,0 +1,24 @@
+"""Strict JAX on eight virtual CPU devices, and the folder of recorded data."""
+
+import os
+import pathlib
+
+import pytest
+
+# Variables, not jax.config, so that subprocesses inherit them; set before jax is imported.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
+os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+@pytest.fixture(scope="session")
+def test_data() -> pathlib.Path:
+  """The folder $R1_TEST_DATA of recorded data; the test is skipped where it is not set."""
+  folder = os.environ.get("R1_TEST_DATA")
+  if not folder:
+    pytest.skip("R1_TEST_DATA is not set: no recorded data on this machine")
+  path = pathlib.Path(folder)
+  if not path.is_dir():
+    pytest.fail(f"R1_TEST_DATA={folder} is not a folder")
+  return path

@@ -1,0 +1,112 @@
+"""Packing: documents stay whole and apart, targets stay inside them."""
+
+import random
+
+import numpy as np
+import pytest
+
+from r1.data import packing
+
+
+def sequences(lengths, first=10):
+  """Sequence i holds the tokens 100 i + 10, 100 i + 11, …, the first two not scored."""
+  return [
+    ([100 * i + first + t for t in range(length)], [t >= 2 for t in range(length)])
+    for i, length in enumerate(lengths)
+  ]
+
+
+def test_place_is_first_fit_longest_first_by_hand():
+  # Longest first 6 5 4 3 2 (1, 2, 0, 4, 3). Rows of 8: 6 | 5 | 4, then 3 beside 5, 2 beside 6.
+  assert packing.place([4, 6, 5, 2, 3], row=8) == [[1, 3], [2, 4], [0]]
+  assert packing.place([], row=8) == []
+
+
+def test_place_keeps_every_sequence_once_and_no_row_too_long():
+  rng = random.Random(0)
+  lengths = [rng.randint(1, 50) for _ in range(200)]
+  placement = packing.place(lengths, row=64)
+  assert sorted(i for row in placement for i in row) == list(range(200))
+  assert all(sum(lengths[i] for i in row) <= 64 for row in placement)
+  # First-fit-decreasing needs at most 11/9 of the best plus 1, and the best is at least the volume.
+  assert len(placement) <= 11 / 9 * np.ceil(sum(lengths) / 64) + 1
+  assert placement == packing.place(lengths, row=64)
+
+
+def test_a_packed_row_by_hand():
+  # Lengths 3 and 4 in a row of 8: the longer one first, one slot of padding.
+  packed = packing.pack(sequences([3, 4]), row=8)
+  np.testing.assert_array_equal(packed.token_BL, [[110, 111, 112, 113, 10, 11, 12, 0]])
+  np.testing.assert_array_equal(packed.position_BL, [[0, 1, 2, 3, 0, 1, 2, 0]])
+  np.testing.assert_array_equal(packed.segment_BL, [[1, 1, 1, 1, 2, 2, 2, 0]])
+  np.testing.assert_array_equal(packed.target_BL, [[111, 112, 113, 0, 11, 12, 0, 0]])
+  np.testing.assert_array_equal(packed.scored_BL, [[0, 1, 1, 0, 0, 1, 0, 0]])
+
+
+def test_no_target_crosses_into_the_next_document():
+  """Wrapped packing contaminates: TRL #3067, LLaMA-Factory #7318."""
+  packed = packing.pack(sequences([5, 3, 7, 2, 6, 1]), row=9, rows=4)
+  follows = packed.segment_BL[:, :-1] == packed.segment_BL[:, 1:]
+  inside = follows & (packed.segment_BL[:, 1:] > 0)
+  np.testing.assert_array_equal(packed.target_BL[:, :-1][inside], packed.token_BL[:, 1:][inside])
+  assert not packed.target_BL[:, :-1][~inside].any()
+  assert not packed.scored_BL[:, :-1][~inside].any()
+  assert not packed.scored_BL[:, -1].any()
+  assert not packed.segment_BL[3].any()  # the row that `rows` added
+
+
+def test_every_scored_token_is_a_target_once_the_last_token_too():
+  """End of text is the last token of a document and must be trained."""
+  given = sequences([5, 3, 7, 2, 6])
+  packed = packing.pack(given, row=9)
+  wanted = [t for tokens, scored in given for t, counts in zip(tokens, scored) if counts]
+  assert sorted(packed.target_BL[packed.scored_BL].tolist()) == sorted(wanted)
+
+
+def test_spread_puts_each_value_where_its_token_is_the_target():
+  """Shift alignment: prime-rl #605, #606, #1525."""
+  lengths = [5, 3, 7, 2]
+  given, placement = sequences(lengths), packing.place(lengths, 9)
+  packed = packing.pack(given, row=9, rows=3)
+  value_BL = packing.spread([tokens for tokens, _ in given], placement, row=9, rows=3)
+  np.testing.assert_array_equal(value_BL, packed.target_BL)  # each token's value is the token
+  assert value_BL.dtype == np.float32
+
+
+def test_spread_by_hand():
+  value_BL = packing.spread([[9.0, 0.5, 0.25], [9.0, -1.0]], [[0, 1]], row=6)
+  np.testing.assert_array_equal(value_BL, [[0.5, 0.25, 0, -1, 0, 0]])
+
+
+def test_stream_by_hand():
+  # Two rows of 6: 4 → row 0, 3 → row 1, 2 → row 0 (full), 3 → row 1 (full), 1 → nowhere: new batch.
+  first, second = packing.stream(iter(sequences([4, 3, 2, 3, 1])), row=6, rows=2)
+  np.testing.assert_array_equal(first.token_BL[0], [10, 11, 12, 13, 210, 211])
+  np.testing.assert_array_equal(first.token_BL[1], [110, 111, 112, 310, 311, 312])
+  np.testing.assert_array_equal(second.segment_BL, [[1, 0, 0, 0, 0, 0], [0] * 6])
+
+
+def test_stream_is_lazy_and_loses_nothing():
+  def endless():
+    i = 0
+    while True:
+      yield [i + 1] * (i % 5 + 1), [True] * (i % 5 + 1)
+      i += 1
+
+  batches = packing.stream(endless(), row=7, rows=3)
+  seen = [token for _ in range(20) for token in next(batches).token_BL.ravel().tolist()]
+  counts = np.bincount(seen)[1:]
+  np.testing.assert_array_equal(counts, [i % 5 + 1 for i in range(len(counts))])
+
+
+def test_lengths_that_cannot_be_packed_are_refused_with_the_numbers():
+  with pytest.raises(ValueError, match="sequence 1 has 9 tokens, wanted 1 to 8"):
+    packing.place([8, 9], row=8)
+  with pytest.raises(ValueError, match="sequence 0 has 0 tokens"):
+    packing.pack([([], [])], row=8)
+  with pytest.raises(ValueError, match="fill 2 rows, more than rows=1"):
+    packing.pack(sequences([5, 5]), row=8, rows=1)
+  with pytest.raises(ValueError, match="3 tokens but 2 scored"):
+    packing.pack([([1, 2, 3], [True, True])], row=8)
+  with pytest.raises(ValueError, match="9 tokens"):
+    next(packing.stream(iter(sequences([9])), row=8, rows=2))
