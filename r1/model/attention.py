@@ -32,40 +32,27 @@ def visible(places: Places):
 
 def einsum(query_BLHK, key_BMNK, value_BMNK, places: Places):
   """The oracle: every score at once. Returns (out_BLHK, logsumexp_BLH in float32)."""
-  B, L, H, K = query_BLHK.shape
-  N = key_BMNK.shape[2]
-  query_BLNRK = query_BLHK.reshape(B, L, N, H // N, K)
-  score_BLNRM = jnp.einsum("BLNRK,BMNK->BLNRM", query_BLNRK, key_BMNK).astype(jnp.float32)
-  see_BL11M = visible(places)[:, :, None, None]
-  score_BLNRM = jnp.where(see_BL11M, score_BLNRM * K**-0.5, NEVER)
-  top_BLNR1 = jnp.max(score_BLNRM, axis=-1, keepdims=True)
-  weight_BLNRM = jnp.where(see_BL11M, jnp.exp(score_BLNRM - top_BLNR1), 0.0)
-  total_BLNR = jnp.sum(weight_BLNRM, axis=-1)
-  inverse_BLNR1 = 1 / jnp.where(total_BLNR > 0, total_BLNR, 1.0)[..., None]
-  prob_BLNRM = (weight_BLNRM * inverse_BLNR1).astype(value_BMNK.dtype)
-  out_BLNRK = jnp.einsum("BLNRM,BMNK->BLNRK", prob_BLNRM, value_BMNK)
-  lse_BLNR = jnp.where(
-    total_BLNR > 0, top_BLNR1[..., 0] + jnp.log(jnp.maximum(total_BLNR, 1e-37)), NEVER
-  )
-  return out_BLNRK.reshape(B, L, H, K), lse_BLNR.reshape(B, L, H)
+  key_BNKM, value_BNMK = jnp.moveaxis(key_BMNK, 1, 3), jnp.moveaxis(value_BMNK, 1, 2)
+  return held(query_BLHK, key_BNKM, value_BNMK, places)
 
 
-def one_token(query_BLHK, key_BMNK, value_BMNK, places: Places):
-  """The oracle's numbers for L = 1 by multiply-and-sum: tiny batched matmuls are slow on CPUs."""
+def held(query_BLHK, key_BNKM, value_BNMK, places: Places):
+  """The same with keys and values in the cache's layout, which decoding reads as it is."""
   B, L, H, K = query_BLHK.shape
-  N = key_BMNK.shape[2]
-  query_BNRK = query_BLHK.reshape(B, N, H // N, K)
-  see_B11M = visible(places)[:, 0][:, None, None]
-  key_BNMK, value_BNMK = jnp.swapaxes(key_BMNK, 1, 2), jnp.swapaxes(value_BMNK, 1, 2)
-  score_BNRM = jnp.sum(query_BNRK[:, :, :, None] * key_BNMK[:, :, None], axis=-1)
-  score_BNRM = jnp.where(see_B11M, score_BNRM.astype(jnp.float32) * K**-0.5, NEVER)
-  top_BNR1 = jnp.max(score_BNRM, axis=-1, keepdims=True)
-  weight_BNRM = jnp.exp(score_BNRM - top_BNR1)
-  total_BNR1 = jnp.sum(weight_BNRM, axis=-1, keepdims=True)
-  prob_BNRM = (weight_BNRM / total_BNR1).astype(value_BMNK.dtype)
-  out_BNRK = jnp.sum(prob_BNRM[..., None] * value_BNMK[:, :, None], axis=3)
-  lse_BNR = (top_BNR1 + jnp.log(total_BNR1))[..., 0]
-  return out_BNRK.reshape(B, L, H, K), lse_BNR.reshape(B, L, H)
+  N = key_BNKM.shape[1]
+  query_BNRLK = jnp.moveaxis(query_BLHK.reshape(B, L, N, H // N, K), 1, 3)
+  score_BNRLM = jnp.einsum("BNRLK,BNKM->BNRLM", query_BNRLK, key_BNKM).astype(jnp.float32)
+  see_B11LM = visible(places)[:, None, None]
+  score_BNRLM = jnp.where(see_B11LM, score_BNRLM * K**-0.5, NEVER)
+  top_BNRL1 = jnp.max(score_BNRLM, axis=-1, keepdims=True)
+  weight_BNRLM = jnp.where(see_B11LM, jnp.exp(score_BNRLM - top_BNRL1), 0.0)
+  total_BNRL1 = jnp.sum(weight_BNRLM, axis=-1, keepdims=True)
+  safe_BNRL1 = jnp.where(total_BNRL1 > 0, total_BNRL1, 1.0)
+  prob_BNRLM = (weight_BNRLM / safe_BNRL1).astype(value_BNMK.dtype)
+  out_BNRLK = jnp.einsum("BNRLM,BNMK->BNRLK", prob_BNRLM, value_BNMK)
+  lse_BNRL1 = jnp.where(total_BNRL1 > 0, top_BNRL1 + jnp.log(safe_BNRL1), NEVER)
+  out_BLHK = jnp.moveaxis(out_BNRLK, 3, 1).reshape(B, L, H, K)
+  return out_BLHK, jnp.moveaxis(lse_BNRL1[..., 0], 3, 1).reshape(B, L, H)
 
 
 def join(parts):

@@ -54,22 +54,21 @@ def project(p, x_BLD, cos_sin, cfg):
   return layers.rotate(query_BLHK, cos_sin), layers.rotate(key_BLNK, cos_sin), value_BLNK
 
 
-def body(cfg, length: int, cached: bool):
-  """The attention body: decoding has its own, the config picks the one for longer inputs."""
-  if cached and length == 1:
-    return attention.one_token
+def body(cfg):
+  """The attention body of rows without a cache, as the config picks it."""
   if cfg.attend == "einsum":
     return attention.einsum
-  return functools.partial(blockwise.blockwise, block=cfg.attention_block, causal=not cached)
+  return functools.partial(blockwise.blockwise, block=cfg.attention_block, causal=True)
 
 
 def attend(p, x_BLD, cos_sin, places, buffers, z, start_B, cfg):
   """Grouped-query attention (arXiv 2305.13245); layer z reads and extends the cache, if any."""
-  query_BLHK, key_BMNK, value_BMNK = project(p, x_BLD, cos_sin, cfg)
-  if buffers is not None:
-    key_BMNK, value_BMNK, buffers = cache_lib.extend(buffers, z, start_B, key_BMNK, value_BMNK)
-  run = body(cfg, x_BLD.shape[1], buffers is not None)
-  out_BLHK, _ = run(query_BLHK, key_BMNK, value_BMNK, places)
+  query_BLHK, key_BLNK, value_BLNK = project(p, x_BLD, cos_sin, cfg)
+  if buffers is None:
+    out_BLHK, _ = body(cfg)(query_BLHK, key_BLNK, value_BLNK, places)
+  else:
+    key_BNKM, value_BNMK, buffers = cache_lib.extend(buffers, z, start_B, key_BLNK, value_BLNK)
+    out_BLHK, _ = attention.held(query_BLHK, key_BNKM, value_BNMK, places)
   out_BLHK = sharding.shard(out_BLHK, "BLHK", cfg.rules)
   return jnp.einsum("BLHK,HKD->BLD", out_BLHK, p["o_HKD"]), buffers
 

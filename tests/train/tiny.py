@@ -1,0 +1,141 @@
+"""A model of a few thousand parameters, the small world, and samples as a rollout has them."""
+
+import functools
+
+import jax
+import numpy as np
+
+from r1.algorithms import grpo, minibatch
+from r1.data import questions
+from r1.data.worlds import arithmetic
+from r1.model import config, transformer
+from r1.rewards import verdict
+from r1.sampling import decode, rollout
+from r1.train import optimizer, pretrain, state
+from tests.algorithms import rows
+
+MODEL = {
+  "D": 16,
+  "F": 32,
+  "V": 384,
+  "H": 4,
+  "N": 2,
+  "K": 8,
+  "stacks": (("dense", 1),),
+  "context": 64,
+  "rope_base": 1e4,
+  "norm_eps": 1e-6,
+  "qkv_bias": True,
+  "qk_norm": False,
+  "tied": True,
+  "dtype": "float32",
+  "attend": "blockwise",
+  "attention_block": 16,
+  "logit_chunk": 64,
+  "remat": "none",
+  "rules": None,
+}
+WORLD = arithmetic.World(
+  terms=(2, 3),
+  operands=(1, 9),
+  test_share=0.2,
+  languages=(1.0, 0.0, 0.0, 0.0),
+  switching_english=1.0,
+  behaviour_en=(0.2, 0.4, 0.4),
+  behaviour_zh=(0.2, 0.4, 0.4),
+  behaviour_switching=(0.2, 0.4, 0.4),
+  slip=0.1,
+  slip_switching=0.1,
+  direct_ok=0.5,
+  malformed=0.2,
+  worked=0.2,
+)
+PRETRAIN = {
+  "seed": 0,
+  "steps": 20,
+  "rows": 4,
+  "row_tokens": 128,
+  "vocabulary": 384,
+  "tokenizer_documents": 300,
+}
+OPTIMIZER = {
+  "learning_rate": 1e-2,
+  "warmup": 0,
+  "steps": 100,
+  "final": 1.0,
+  "b1": 0.9,
+  "b2": 0.95,
+  "eps": 1e-8,
+  "weight_decay": 0.1,
+  "clip": 1.0,
+}
+SAMPLER = decode.SamplerConfig(top_p=1.0, slots=8, prompt_bucket=16)
+
+
+def model(**changes) -> config.ModelConfig:
+  return config.ModelConfig(**(MODEL | {"ids": 384} | changes))
+
+
+def params(cfg, seed=0):
+  return state.initial_params(jax.random.key(seed), transformer.specs(cfg), None, None)
+
+
+def adam(**changes) -> optimizer.OptimizerConfig:
+  return optimizer.OptimizerConfig(**(OPTIMIZER | changes))
+
+
+def grpo_config(**changes) -> grpo.GrpoConfig:
+  return rows.config(**({"group": 4, "normalise": "token", "max_tokens": 24} | changes))
+
+
+def batch_config(row_tokens=64, rows=2, minibatches=2) -> minibatch.BatchConfig:
+  return minibatch.BatchConfig(
+    row_tokens=row_tokens, microbatch_tokens=row_tokens * rows, minibatches=minibatches
+  )
+
+
+@functools.cache
+def tokenizer():
+  return pretrain.train_tokenizer(WORLD, pretrain.PretrainConfig(**PRETRAIN))
+
+
+def sample(question, number, tokens, prompt_length, *, logp=None, truncated=False):
+  """A sample with these tokens; the sampler's log-probabilities are 0 where not given."""
+  length = len(tokens) - prompt_length
+  return rollout.Sample(
+    question=question,
+    number=number,
+    tokens=np.asarray(tokens, np.int32),
+    prompt_length=prompt_length,
+    logp=np.zeros(length, np.float32) if logp is None else np.asarray(logp, np.float32),
+    response=verdict.Response(text="", tokens=length, truncated=truncated),
+  )
+
+
+def random_samples(count, *, group=4, longest=24, seed=0):
+  """Whole groups of random tokens, 1 to `longest` answer tokens behind prompts of 2 to 6."""
+  rng = np.random.default_rng(seed)
+  made = []
+  for i in range(count):
+    prompt, answer = int(rng.integers(2, 7)), int(rng.integers(1, longest + 1))
+    question = questions.Question(id=f"q{i // group}", prompt="same for all", answer="1")
+    tokens = rng.integers(4, 300, prompt + answer)
+    made.append(sample(question, i % group, tokens, prompt, logp=-rng.random(answer)))
+  return made
+
+
+def drawn(weights, cfg, *, count=4, group=4, number=0, temperature=1.0, limit=24):
+  """A real rollout of `count` questions of the world."""
+  return rollout.sample_groups(
+    weights,
+    arithmetic.questions(WORLD, "train", count=count, seed=1),
+    tokenizer(),
+    "short",
+    group=group,
+    rollout=number,
+    limit=limit,
+    cfg=cfg,
+    sampler=SAMPLER,
+    temperature=temperature,
+    seed=5,
+  )
