@@ -17,7 +17,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
   c.model = common.tiny_model()
   c.world = {
-    "terms": (5, 6),
+    "terms": (3, 6),
     "operands": (2, 9),
     "test_share": 0.1,
     "languages": (0.55, 0.20, 0.10, 0.15),
@@ -42,7 +42,6 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   c.optimizer = {
     "learning_rate": 4e-3,
     "warmup": 100,
-    "steps": a.steps,
     "final": 0.05,
     "b1": 0.9,
     "b2": 0.95,

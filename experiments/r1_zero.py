@@ -95,7 +95,7 @@ def load_questions(config, stage: Stage):
     if config.data.held_out:
       return train, records.load(config.data.held_out)
     return records.hold_out(train, config.data.share)
-  world = arithmetic.World(**config.base.world)
+  world = arithmetic.World(**dict(config.base.world) | {"terms": tuple(config.data.terms)})
   train = arithmetic.questions(world, "train", count=config.data.count, seed=stage.rl.seed)
   return train, arithmetic.questions(
     world, "test", count=stage.eval.questions, seed=stage.eval.seed
@@ -108,10 +108,7 @@ def find_base(config, console) -> pathlib.Path:
     return pathlib.Path(config.model)
   base = config.base
   folder, seconds = pretrain.cached_base(
-    dict(base.model) | {"rules": None},
-    arithmetic.World(**base.world),
-    optimizer.OptimizerConfig(**base.optimizer),
-    pretrain.PretrainConfig(**base.pretrain),
+    *pretrain.settings(base),
     lambda n, loss: console.print(f"pre-training {n}/{base.pretrain.steps}  loss {loss:.3f}"),
   )
   console.print(f"base model: {folder}" + (f", made in {seconds:.0f} s" if seconds else ""))
@@ -129,7 +126,7 @@ def build(config, stage: Stage, folder: pathlib.Path, mesh, rules, console):
   run.lineage(folder, "r1_zero", {str(base): run.digest_of_files(base / "checkpoints")}, digest)
   workdirs.describe(folder, model.cfg, model.tokenizer)
   tx = optimizer.make(stage.optimizer, transformer.specs(model.cfg))
-  state = jax.jit(states.init, static_argnums=1)(model.params, tx)
+  state = states.init(model.params, tx)
   update = steps.make_update(rl.make_loss(model.cfg, stage.grpo), tx)
   count = stage.rl.questions_per_rollout * stage.grpo.group // stage.batch.minibatches
   setup = Setup(

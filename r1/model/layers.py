@@ -28,32 +28,38 @@ def rotate(x_BLHK, cos_sin):
 
 
 @jax.custom_vjp
-def swiglu(gate, up):
-  """silu(gate) * up, with a backward pass of its own: it keeps its inputs and nothing else.
+def swiglu(x_BLD, gate_DF, up_DF):
+  """silu(gate x) * up x (arXiv 2002.05202, eq. 6), with a backward pass of its own.
 
-  The barrier there stops XLA's CPU backend from recomputing the exponentials inside the transposed
-  copies that the weights' gradients read, which took a third of a small model's step.
+  It keeps the two products and nothing else. It also multiplies the weights' gradients as x^T d
+  and not as (d^T x)^T: the latter, which autodiff writes, makes XLA's CPU backend compute the
+  exponentials inside a transposed copy of d, a quarter of a small model's step.
   """
-  return jax.nn.sigmoid(gate) * gate * up
+  return _swiglu_forward(x_BLD, gate_DF, up_DF)[0]
 
 
-def _swiglu_forward(gate, up):
-  return swiglu(gate, up), (gate, up)
+def _swiglu_forward(x_BLD, gate_DF, up_DF):
+  gate_BLF = jnp.einsum("BLD,DF->BLF", x_BLD, gate_DF)
+  up_BLF = jnp.einsum("BLD,DF->BLF", x_BLD, up_DF)
+  hidden_BLF = jax.nn.sigmoid(gate_BLF) * gate_BLF * up_BLF
+  return hidden_BLF, (x_BLD, gate_DF, up_DF, gate_BLF, up_BLF)
 
 
-def _swiglu_backward(inputs, d_hidden):
-  gate, up = inputs
-  share = jax.nn.sigmoid(gate)
-  d_gate = d_hidden * up * share * (1 + gate * (1 - share))
-  return jax.lax.optimization_barrier((d_gate, d_hidden * gate * share))
+def _swiglu_backward(kept, d_hidden_BLF):
+  x_BLD, gate_DF, up_DF, gate_BLF, up_BLF = kept
+  share_BLF = jax.nn.sigmoid(gate_BLF)
+  d_up_BLF = d_hidden_BLF * gate_BLF * share_BLF
+  d_gate_BLF = d_hidden_BLF * up_BLF * share_BLF * (1 + gate_BLF * (1 - share_BLF))
+  d_x_BLD = jnp.einsum("BLF,DF->BLD", d_gate_BLF, gate_DF)
+  d_x_BLD += jnp.einsum("BLF,DF->BLD", d_up_BLF, up_DF)
+  d_gate_DF = jnp.einsum("BLD,BLF->DF", x_BLD, d_gate_BLF)
+  return d_x_BLD, d_gate_DF, jnp.einsum("BLD,BLF->DF", x_BLD, d_up_BLF)
 
 
 swiglu.defvjp(_swiglu_forward, _swiglu_backward)
 
 
 def mlp(p, x_BLD, cfg):
-  """SwiGLU: down(silu(gate x) * up x) (arXiv 2002.05202, eq. 6)."""
-  gate_BLF = jnp.einsum("BLD,DF->BLF", x_BLD, p["gate_DF"])
-  up_BLF = jnp.einsum("BLD,DF->BLF", x_BLD, p["up_DF"])
-  hidden_BLF = sharding.shard(swiglu(gate_BLF, up_BLF), "BLF", cfg.rules)
+  """SwiGLU: down(silu(gate x) * up x)."""
+  hidden_BLF = sharding.shard(swiglu(x_BLD, p["gate_DF"], p["up_DF"]), "BLF", cfg.rules)
   return jnp.einsum("BLF,FD->BLD", hidden_BLF, p["down_FD"])

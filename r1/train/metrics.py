@@ -9,12 +9,16 @@ UNSTEADY = ("time/", "throughput/")  # what a second identical run may differ in
 
 
 def keep_until(path: pathlib.Path, step: int) -> None:
-  """Cuts a jsonl file back to the lines up to `step`, so that a resumed run repeats none."""
+  """Cuts a jsonl file back to the lines up to `step`, so that a resumed run repeats none.
+
+  A last line that was not finished goes too.
+  """
   if not path.exists():
     return
-  lines = [line for line in path.read_text().splitlines() if line]
-  kept = [line for line in lines if json.loads(line)["step"] <= step]
-  path.write_text("".join(line + "\n" for line in kept))
+  kept = [line for line in _lines(path) if json.loads(line)["step"] <= step]
+  draft = path.with_name(path.name + ".part")
+  draft.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+  draft.replace(path)
 
 
 def append(path: pathlib.Path, record: dict) -> None:
@@ -25,7 +29,12 @@ def append(path: pathlib.Path, record: dict) -> None:
 
 def read(path: pathlib.Path) -> list[dict]:
   """All records of a metrics.jsonl."""
-  return [json.loads(line) for line in path.read_text().splitlines() if line]
+  return [json.loads(line) for line in _lines(path)]
+
+
+def _lines(path: pathlib.Path) -> list[str]:
+  """Finished lines. A newline alone ends one: a sampled text may hold U+2028 and its like."""
+  return path.read_text(encoding="utf-8").split("\n")[:-1]
 
 
 def log(folder: pathlib.Path, writer: tensorboardX.SummaryWriter, step: int, values: dict) -> None:

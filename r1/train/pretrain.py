@@ -108,6 +108,16 @@ def train(
   return workdir.Model(model_cfg, tokenizer, train_state.params)
 
 
+def settings(config):
+  """(model fields, world, optimiser, PretrainConfig) of a config like configs/pretrain.py."""
+  return (
+    dict(config.model) | {"rules": None},
+    arithmetic.World(**config.world),
+    optimizer.OptimizerConfig(**config.optimizer, steps=config.pretrain.steps),
+    PretrainConfig(**config.pretrain),
+  )
+
+
 def digest(*sections) -> str:
   """Sixteen hex digits over the settings: the name of a base in the cache."""
   text = json.dumps([VERSION, *sections], sort_keys=True, default=dataclasses.asdict)

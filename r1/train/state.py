@@ -19,11 +19,15 @@ class TrainState(struct.PyTreeNode):
 
 
 def init(params, tx: optax.GradientTransformation) -> TrainState:
-  """A fresh state; moments take the shardings of their parameters."""
+  """A fresh state in buffers of its own; moments take the shardings of their parameters.
+
+  Not to be compiled: a compiled program may place zeros, which depend on nothing, as it likes.
+  """
 
   def zero():
     return jnp.zeros((), jnp.int32)
 
+  params = jax.tree.map(jnp.copy, params)
   return TrainState(zero(), zero(), zero(), params, tx.init(params))
 
 

@@ -18,7 +18,7 @@ def make_update(loss, tx: optax.GradientTransformation):
 
   def update(state: states.TrainState, batch, used):
     grads, value, total = accumulate(loss, state.params, batch, used)
-    norm = optax.global_norm(grads)
+    norm = optax.tree.norm(grads)
     fine = jnp.isfinite(value) & jnp.isfinite(norm)
     delta, opt = tx.update(grads, state.opt, state.params)
     params = optax.apply_updates(state.params, delta)

@@ -1,0 +1,88 @@
+"""Try a model: thought and answer apart, as they are drawn.
+
+python -m experiments.sample --model=runs/zero "what is 3 + 4 - 2 ?"
+"""
+
+import re
+import sys
+from collections.abc import Iterable, Iterator
+
+import rich.console
+from absl import app, flags
+
+from r1.sampling import decode, engine
+from r1.text import templates
+from r1.text import tokenizer as tokenizers
+from r1.train import host, workdir
+
+MODEL = flags.DEFINE_string("model", None, "a workdir: of a run, or of a base")
+TEMPLATE = flags.DEFINE_enum("template", "short", templates.NAMES, "how the question is put")
+TEMPERATURE = flags.DEFINE_float("temperature", 0.6, "0 is greedy", lower_bound=0)
+TOP_P = flags.DEFINE_float("top_p", 0.95, "nucleus mass")
+LIMIT = flags.DEFINE_integer("limit", 120, "most tokens of the answer", lower_bound=1)
+SEED = flags.DEFINE_integer("seed", 0, "of the sampling")
+
+CHUNK = 8  # tokens drawn between two looks at the screen
+HEADINGS = {"<think>": "thought: ", "</think>": "\n", "<answer>": "answer:  ", "</answer>": "\n"}
+TAG = re.compile("|".join(map(re.escape, HEADINGS)))
+
+
+def draw(model: workdir.Model, question: str) -> Iterator[int]:
+  """The answer's tokens as they come; where a draw is cut into chunks changes none of them."""
+  prompt = templates.encode(model.tokenizer, TEMPLATE.value, question)
+  if len(prompt) + LIMIT.value > model.cfg.context:
+    raise ValueError(
+      f"the question has {len(prompt)} tokens and --limit={LIMIT.value}; the model holds "
+      f"{model.cfg.context} together: ask for less"
+    )
+  sampler = decode.SamplerConfig(top_p=TOP_P.value, slots=1, prompt_bucket=model.cfg.context)
+  drawn: list[int] = []
+  while len(drawn) < LIMIT.value:
+    limit = min(CHUNK, LIMIT.value - len(drawn))
+    request = engine.Request(question, 0, 0, (*prompt, *drawn), limit)
+    (answer,) = engine.generate(
+      model.params,
+      [request],
+      cfg=model.cfg,
+      sampler=sampler,
+      temperature=TEMPERATURE.value,
+      eos=model.tokenizer.eos,
+      seed=SEED.value,
+    )
+    yield from answer.tokens.tolist()
+    if not answer.truncated:
+      return
+    drawn += answer.tokens.tolist()
+
+
+def headed(texts: Iterable[str]) -> Iterator[str]:
+  """The text with its tags turned into headings; a tag that is still incomplete is held back."""
+  waiting = ""
+  for text in texts:
+    waiting = TAG.sub(lambda tag: HEADINGS[tag[0]], waiting + text)
+    cut = waiting.rfind("<")
+    if cut < 0 or not any(tag.startswith(waiting[cut:]) for tag in HEADINGS):
+      cut = len(waiting)
+    yield waiting[:cut]
+    waiting = waiting[cut:]
+  yield waiting
+
+
+def main(argv):
+  console = rich.console.Console(stderr=True)
+  if len(argv) != 2:
+    raise app.UsageError('give one question, in quotes: "what is 3 + 4 - 2 ?"')
+  host.quiet_libraries()
+  host.keep_compiled_programs()
+  model = workdir.load(MODEL.value)
+  opened = templates.opened(TEMPLATE.value)
+  texts = tokenizers.stream(model.tokenizer, draw(model, argv[1]))
+  for text in headed([opened, *texts] if opened else texts):
+    sys.stdout.write(text)
+    sys.stdout.flush()
+  console.print()
+
+
+if __name__ == "__main__":
+  flags.mark_flag_as_required("model")
+  app.run(main)
