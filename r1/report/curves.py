@@ -29,7 +29,7 @@ def draw(records: Sequence[dict], path: pathlib.Path, title: str) -> None:
     axis.set_title(name, fontsize=10)
     axis.set_xlabel("updates")
     axis.grid(alpha=0.3)
-    if len(keys) > 1:
+    if len(axis.lines) > 1:
       axis.legend(fontsize=8)
   figure.suptitle(title)
   figure.savefig(path, dpi=110)

@@ -20,6 +20,11 @@ def open_folder(folder: pathlib.Path, *, keep: int) -> training.Checkpointer:
   )
 
 
+def read_folder(folder: pathlib.Path) -> training.Checkpointer:
+  """A checkpointer that only reads, so the folder may be that of a run that is still going."""
+  return training.Checkpointer(folder.absolute(), cleanup_tmp_directories=False)
+
+
 def save(checkpointer, step: int, trees: dict, *, score: float) -> int:
   """Writes {"name": tree} and waits until it is on disk; returns its size in bytes."""
   checkpointer.save_checkpointables(step, trees, metrics={"score": score})

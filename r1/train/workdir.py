@@ -42,7 +42,7 @@ def load(folder: str | pathlib.Path, *, mesh=None, rules=None) -> Model:
   cfg = model_config.ModelConfig(**fields | {"rules": rules})
   specs = transformer.specs(cfg)
   like = sharding.placed(specs, mesh, rules)
-  checkpointer = checkpoint.open_folder(folder / "checkpoints", keep=1)
+  checkpointer = checkpoint.read_folder(folder / "checkpoints")
   if checkpointer.latest is None:
     raise ValueError(f"{folder} holds no checkpoint yet; let its run reach the first one")
   params = checkpoint.restore(checkpointer, None, {"params": like})["params"]
