@@ -8,6 +8,7 @@ arXiv 2501.12948 section 2.2. The same command again continues from the last che
 import dataclasses
 import functools
 import pathlib
+import sys
 import time
 from collections.abc import Callable
 
@@ -330,6 +331,16 @@ def finish(params, setup: Setup, step: int) -> None:
     setup.console.print(f"  {setup.folder / name}", soft_wrap=True)
 
 
+def parse(argv):
+  """Reads the flags; an override of a setting that does not exist ends here, with what exists."""
+  try:
+    return app.parse_flags_with_usage(argv)
+  except AttributeError:  # ml_collections names the key and not what there is
+    sys.argv = [arg for arg in argv if not arg.startswith("--config.")]
+    app.parse_flags_with_usage(sys.argv)
+    sys.exit(run.unknown_settings(argv, CONFIG.value.to_dict()))
+
+
 def main(argv):
   del argv
   started, console = time.monotonic(), rich.console.Console()
@@ -350,4 +361,4 @@ def main(argv):
 if __name__ == "__main__":
   flags.mark_flags_as_required(["config", "workdir"])
   host.restart_with_huge_pages()
-  app.run(main)
+  app.run(main, flags_parser=parse)

@@ -1,11 +1,13 @@
 """A run's own papers: run.json, lineage.json, and whose workdir it is."""
 
+import difflib
 import hashlib
 import importlib.metadata
 import json
 import pathlib
 import platform
 import subprocess
+from collections.abc import Sequence
 
 import jax
 
@@ -21,6 +23,21 @@ def flatten(config: dict, prefix: str = "") -> dict[str, object]:
     else:
       flat[prefix + name] = json.loads(json.dumps(value))
   return flat
+
+
+def unknown_settings(argv: Sequence[str], config: dict) -> str:
+  """What to read where --config.grpo.beta=1 names a setting that is not there."""
+  known, mark = flatten(config), "--config."
+  keys = [arg.split("=")[0].removeprefix(mark) for arg in argv if arg.startswith(mark)]
+  lines = []
+  for key in (key for key in keys if key not in known):
+    section = key.rpartition(".")[0]
+    inside = [name for name in known if section and name.startswith(f"{section}.")]
+    there = inside or sorted(config)
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else "."
+    lines.append(f"unknown setting {key!r}{hint} There are: {', '.join(there)}")
+  return "\n".join(lines)
 
 
 def claim(folder: pathlib.Path, stage: str, config: dict) -> None:
