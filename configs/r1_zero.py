@@ -23,20 +23,20 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
 
 
 def tiny(a) -> ml_collections.ConfigDict:
-  """Two CPU cores: 80 rollouts of 16 x 8 answers, 4 updates each."""
+  """Two CPU cores: 64 rollouts of 16 x 8 answers, 4 updates each."""
   c = ml_collections.ConfigDict()
   c.base = pretrain.get_config(f"tiny,seed={a.seed}")
   c.data = {"questions": "", "held_out": "", "share": 0.1, "count": 20_000, "terms": (5, 6)}
   c.rl = {
     "seed": a.seed + 1,
-    "rollouts": 80,
+    "rollouts": 64,
     "questions_per_rollout": 16,
     "template": "short",
-    "limit": ((0, 120),),
+    "limit": ((0, 108),),
     "temperature": ((0, 1.0),),
     "top_p": 1.0,
     "reference_every": 0,
-    "checkpoint_every": 20,
+    "checkpoint_every": 16,
     "keep": 1,
     "patience": 5,
   }
@@ -48,14 +48,14 @@ def tiny(a) -> ml_collections.ConfigDict:
     "kl_estimator": "k3",
     "ratio": "token",
     "normalise": "token",
-    "max_tokens": 120,
+    "max_tokens": 108,
     "std": "population",
     "std_eps": 1e-6,
     "truncated": "keep",
     "dynamic": False,
     "sampler_cap": None,
   }
-  c.batch = {"row_tokens": 256, "microbatch_tokens": 2048, "minibatches": 4}
+  c.batch = {"row_tokens": 128, "microbatch_tokens": 1024, "minibatches": 4}
   c.sampler = {"slots": 128, "prompt_bucket": 24}
   c.reward = {
     "accuracy": 1.0,
@@ -74,7 +74,7 @@ def tiny(a) -> ml_collections.ConfigDict:
     "weight_decay": 0.0,
     "clip": 1.0,
   }
-  c.eval = {"questions": 512, "wide": 128, "samples": 16, "limit": 120, "seed": 1234}
+  c.eval = {"questions": 512, "wide": 128, "samples": 16, "limit": 108, "seed": 1234}
   c.mesh = {}
   return c
 
