@@ -17,7 +17,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
   c.model = common.tiny_model()
   c.world = {
-    "terms": (3, 6),
+    "terms": ((3, 0.1), (4, 0.1), (5, 0.4), (6, 0.4)),
     "operands": (2, 9),
     "test_share": 0.1,
     "languages": (0.55, 0.20, 0.10, 0.15),

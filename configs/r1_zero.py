@@ -26,7 +26,13 @@ def tiny(a) -> ml_collections.ConfigDict:
   """Two CPU cores: 64 rollouts of 16 x 8 answers, 4 updates each."""
   c = ml_collections.ConfigDict()
   c.base = pretrain.get_config(f"tiny,seed={a.seed}")
-  c.data = {"questions": "", "held_out": "", "share": 0.1, "count": 20_000, "terms": (5, 6)}
+  c.data = {
+    "questions": "",
+    "held_out": "",
+    "share": 0.1,
+    "count": 20_000,
+    "terms": ((5, 0.5), (6, 0.5)),
+  }
   c.rl = {
     "seed": a.seed + 1,
     "rollouts": 64,

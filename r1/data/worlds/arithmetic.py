@@ -61,7 +61,7 @@ LEXICON = {
 class World:
   """What the documents are like; behaviours are shares (direct guess, plain steps, checked)."""
 
-  terms: tuple[int, int]  # numbers in a problem, least and most
+  terms: tuple[tuple[int, float], ...]  # (numbers in a problem, share of the problems)
   operands: tuple[int, int]  # least and greatest
   test_share: float  # of all problems
   languages: tuple[float, float, float, float]  # question/thought: en/en, zh/zh, en/zh, switching
@@ -76,8 +76,11 @@ class World:
   worked: float  # share of documents that are worked examples, without tags or guesses
 
   def __post_init__(self):
-    if not 2 <= self.terms[0] <= self.terms[1]:
-      raise ValueError(f"terms={self.terms}: wanted (least, most) with least of 2 or more")
+    shares = [share for _, share in self.terms]
+    if any(n < 2 for n, _ in self.terms) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+      raise ValueError(
+        f"terms={self.terms}: wanted ((numbers, share), ...), 2 numbers or more, shares adding to 1"
+      )
     if not 0 <= self.operands[0] <= self.operands[1]:
       raise ValueError(f"operands={self.operands}: wanted (least, greatest), none negative")
     for name in ("languages", "behaviour_en", "behaviour_zh", "behaviour_switching"):
@@ -162,7 +165,7 @@ def questions(
     misses = misses + 1 if asked.id in found else 0
     found[asked.id] = asked
     if misses > TRIES:
-      sizes = world.terms if terms is None else terms
+      sizes = [n for n, _ in world.terms] if terms is None else terms
       raise ValueError(
         f"count={count}: only {len(found)} distinct {split} problems were found with terms={sizes}"
         f" and operands={world.operands}; ask for fewer or widen the world"
@@ -216,7 +219,10 @@ def _draw(rng: random.Random, world: World, terms: int | None) -> Problem:
   low, high = world.operands
   value = rng.randint(low, high)
   numbers, signs = [value], ""
-  for _ in range((rng.randint(*world.terms) if terms is None else terms) - 1):
+  if terms is None:
+    lengths, shares = zip(*world.terms)
+    terms = rng.choices(lengths, shares)[0]
+  for _ in range(terms - 1):
     n = rng.randint(low, high)
     sign = rng.choice("+-")
     if sign == "-" and n > value:

@@ -13,7 +13,7 @@ from r1.text import templates
 from r1.text import tokenizer as tokenizers
 
 WORLD = arithmetic.World(
-  terms=(5, 6),
+  terms=((5, 0.5), (6, 0.5)),
   operands=(2, 9),
   test_share=0.1,
   languages=(0.55, 0.2, 0.1, 0.15),
@@ -101,7 +101,7 @@ def test_questions_are_distinct_of_one_split_and_made_again_by_their_seed():
 
 def test_a_world_with_too_few_problems_says_so():
   # Two numbers from 2 to 3: 2+2 2-2 2+3 3+2 3-2 3+3 3-3, and 2-3 turns into 2+3: seven problems.
-  small = changed(terms=(2, 2), operands=(2, 3), test_share=0.0)
+  small = changed(terms=((2, 1.0),), operands=(2, 3), test_share=0.0)
   assert len(arithmetic.questions(small, "train", count=7, seed=0)) == 7
   with pytest.raises(ValueError, match="only 7 distinct train problems"):
     arithmetic.questions(small, "train", count=8, seed=0)
@@ -236,7 +236,8 @@ def test_tokens_begin_with_those_that_sampling_begins_with():
 @pytest.mark.parametrize(
   ("fields", "message"),
   [
-    ({"terms": (1, 3)}, r"terms=\(1, 3\)"),
+    ({"terms": ((1, 1.0),)}, r"terms=\(\(1, 1.0\),\)"),
+    ({"terms": ((5, 0.5), (6, 0.4))}, "shares adding to 1"),
     ({"operands": (9, 2)}, r"operands=\(9, 2\)"),
     ({"languages": (0.5, 0.2, 0.1, 0.1)}, "languages=.*add up to 1"),
     ({"behaviour_zh": (1.5, -0.5, 0.0)}, "behaviour_zh"),
