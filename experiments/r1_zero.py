@@ -7,6 +7,7 @@ arXiv 2501.12948 section 2.2. The same command again continues from the last che
 
 import dataclasses
 import functools
+import math
 import pathlib
 import sys
 import time
@@ -65,6 +66,7 @@ class Setup:
   update: Callable
   place: Callable
   rate: float
+  devices: int
   folder: pathlib.Path
   writer: tensorboardX.SummaryWriter
   console: rich.console.Console
@@ -86,11 +88,33 @@ def read(config) -> Stage:
   for path, _ in own:
     combine.resolve(path)
   rl.check(stage.rl, stage.grpo, stage.batch)
+  if not config.base and not (config.model and config.data.questions):
+    raise ValueError(
+      "this config brings neither a base nor questions: give model=WORKDIR after the colon and "
+      "--config.data.questions=FILE"
+    )
   return stage
 
 
 def load_questions(config, stage: Stage):
+  """(train, held out), apart from each other and readable by the rewards."""
+  train, held = find_questions(config, stage)
+  combine.check(train + held, stage.reward)
+  if shared := {q.prompt for q in train} & {q.prompt for q in held}:
+    raise ValueError(f"{len(shared)} held-out prompts are trained on, such as {min(shared)!r}")
+  if len(train) < stage.rl.questions_per_rollout:
+    raise ValueError(
+      f"questions_per_rollout={stage.rl.questions_per_rollout}, but {len(train)} questions exist"
+    )
+  if len(held) < stage.eval.wide:
+    raise ValueError(f"eval.wide={stage.eval.wide}, but {len(held)} questions are held out")
+  return train, held
+
+
+def find_questions(config, stage: Stage):
   """(train, held out): the user's own, or those of the embedded world."""
+  if config.data.held_out and not config.data.questions:
+    raise ValueError(f"data.held_out={config.data.held_out!r} needs data.questions beside it")
   if config.data.questions:
     train = records.load(config.data.questions)
     if config.data.held_out:
@@ -119,10 +143,10 @@ def find_base(config, console) -> pathlib.Path:
 def build(config, stage: Stage, folder: pathlib.Path, mesh, rules, console):
   """(setup, state, reference): everything loaded and checked; nothing has been sampled yet."""
   train, held = load_questions(config, stage)
+  run.claim(folder, "r1_zero", config.to_dict())
   base = find_base(config, console)
   model = workdirs.load(base, mesh=mesh, rules=rules)
   longest = check_lengths(train + held, model, stage)
-  run.claim(folder, "r1_zero", config.to_dict())
   digest = {"train": records.digest(train), "held_out": records.digest(held)}
   run.lineage(folder, "r1_zero", {str(base): run.digest_of_files(base / "checkpoints")}, digest)
   workdirs.describe(folder, model.cfg, model.tokenizer)
@@ -134,11 +158,12 @@ def build(config, stage: Stage, folder: pathlib.Path, mesh, rules, console):
     stage=stage,
     model=dataclasses.replace(model, params={}),
     train=train,
-    held=held[: stage.eval.questions],
+    held=held,
     microbatches=minibatch.capacity(count, longest, stage.batch),
     update=jax.jit(update, donate_argnums=0),
     place=functools.partial(sharding.place, mesh=mesh, rules=rules),
     rate=plan.matmul_rate(),
+    devices=1 if mesh is None else mesh.size,
     folder=folder,
     writer=tensorboardX.SummaryWriter(str(folder / "tensorboard")),
     console=console,
@@ -150,13 +175,15 @@ def check_lengths(questions, model: workdirs.Model, stage: Stage) -> int:
   """The longest prompt with the longest answer, in tokens; refused where it does not fit."""
   answer = max(limit for _, limit in stage.rl.limit)
   room = min(model.cfg.context, stage.batch.row_tokens)
+  room = min(room - answer, model.cfg.context - stage.eval.limit)
   longest = 0
   for q in questions:
     prompt = len(templates.encode(model.tokenizer, stage.rl.template, q.prompt))
-    if prompt + max(answer, stage.eval.limit) > room:
+    if prompt > room:
       raise ValueError(
-        f"question {q.id!r} has {prompt} tokens; with answers of {answer} it does not fit "
-        f"{room} (context={model.cfg.context}, row_tokens={stage.batch.row_tokens})"
+        f"question {q.id!r} has {prompt} tokens, {room} fit: answers of {answer} share "
+        f"context={model.cfg.context} and row_tokens={stage.batch.row_tokens} with it, and "
+        f"evaluation answers of {stage.eval.limit} the context"
       )
     longest = max(longest, prompt)
   return longest + answer
@@ -252,10 +279,12 @@ def learn(state, scored: rl.Scored, setup: Setup, number: int):
     state, values = setup.update(state, setup.place((batch, heat_U)), used)
     values = {name: float(value) for name, value in jax.device_get(values).items()}
     found.append({k: v for k, v in values.items() if stage.grpo.kl or k != "policy/kl"})
+    metrics.log(setup.folder, setup.writer, step + len(found), found[-1])
     if values["policy/skipped_in_row"] >= stage.rl.patience:
       raise FloatingPointError(
         f"NaN or infinity in {stage.rl.patience} updates in a row at update {step + len(found)}; "
-        "none of them was applied. The last checkpoint is intact: lower the learning rate"
+        f"none of them was applied, and {setup.folder / 'checkpoints'} is intact. Start from it in "
+        "a new --workdir (model=) with a lower learning rate"
       )
   return state, found
 
@@ -269,12 +298,10 @@ def iterate(state, ref, setup: Setup, number: int):
   texts = [s.response.text for s in scored.samples]
   values = rl.rollout_metrics(scored, setup.stage.grpo) | seconds
   values |= behaviour.summary(texts, [s.question.language for s in scored.samples])
-  values |= rl.throughput(scored, seconds, setup.model.cfg, setup.rate)
-  first = number * setup.stage.batch.minibatches + 1
-  for step, record in enumerate(found, first):
-    last = step == first + len(found) - 1
-    metrics.log(setup.folder, setup.writer, step, record | (values if last else {}))
-  for record in rl.records(scored, first + len(found) - 1):
+  values |= rl.throughput(scored, seconds, setup.model.cfg, setup.rate * setup.devices)
+  last = (number + 1) * setup.stage.batch.minibatches
+  metrics.log(setup.folder, setup.writer, last, values)
+  for record in rl.records(scored, last):
     metrics.append(setup.folder / "samples.jsonl", record)
   if number == 0 and found[0]["policy/ratio_gap"] > 1e-5 and setup.model.cfg.dtype == "float32":
     setup.console.print(
@@ -310,7 +337,7 @@ def train(setup: Setup, state, ref) -> None:
       if every and updates % every == 0:
         ref = jax.tree.map(lambda x: x.copy(), state.params)
       if (number + 1) % stage.rl.checkpoint_every == 0 or number + 1 == total:
-        save(checkpointer, state, ref, number + 1, setup, values.get("reward/total", 0.0))
+        save(checkpointer, state, ref, number + 1, setup, values.get("reward/total", -math.inf))
       show(number + 1, values)
   checkpointer.close()
   finish(state.params, setup, total * stage.batch.minibatches)
@@ -324,7 +351,7 @@ def finish(params, setup: Setup, step: int) -> None:
     evaluate(params, setup, step)
     lines = metrics.read(path)
   results = [line for line in lines if "eval/greedy" in line]
-  title = f"{len(setup.held)} held-out questions"
+  title = f"{min(len(setup.held), setup.stage.eval.questions)} held-out questions"
   setup.console.print(table.build(title, [("base", results[0]), ("R1-Zero", results[-1])]))
   curves.draw(lines, setup.folder / "curves.png", "R1-Zero")
   for name in ("metrics.jsonl", "samples.jsonl", "curves.png", "checkpoints", "tensorboard"):
@@ -348,11 +375,13 @@ def main(argv):
   host.keep_compiled_programs()
   config, folder = CONFIG.value, pathlib.Path(WORKDIR.value)
   stage = read(config)
-  mesh = sharding.make_mesh(dict(config.mesh)) if config.mesh else None
+  mesh = sharding.make_mesh(dict(config.mesh)) if max(config.mesh.values()) > 1 else None
+  sharding.check_rows(config.mesh.data * config.mesh.fsdp, stage.batch.rows, stage.sampler.slots)
   rules = sharding.FSDP_TENSOR if mesh is not None else None
   with sharding.on(mesh):
     setup, state, ref = build(config, stage, folder, mesh, rules, console)
-    for line in plan.lines(setup.model.cfg, stage.rl, stage.grpo, stage.batch, stage.sampler):
+    sections = (setup.model.cfg, stage.rl, stage.grpo, stage.batch, stage.sampler)
+    for line in plan.lines(*sections, devices=setup.devices, rate=setup.rate):
       console.print(line, soft_wrap=True)
     train(setup, state, ref)
   console.print(f"done in {(time.monotonic() - started) / 60:.1f} minutes")

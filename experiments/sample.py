@@ -13,12 +13,13 @@ from absl import app, flags
 from r1.sampling import decode, engine
 from r1.text import templates
 from r1.text import tokenizer as tokenizers
-from r1.train import host, workdir
+from r1.train import host, run, workdir
 
 MODEL = flags.DEFINE_string("model", None, "a workdir: of a run, or of a base")
-TEMPLATE = flags.DEFINE_enum("template", "short", templates.NAMES, "how the question is put")
+TEMPLATE = flags.DEFINE_enum("template", None, templates.NAMES, "default: the run's own, or short")
 TEMPERATURE = flags.DEFINE_float("temperature", 0.6, "0 is greedy", lower_bound=0)
 TOP_P = flags.DEFINE_float("top_p", 0.95, "nucleus mass")
+BEST = flags.DEFINE_bool("best", False, "the checkpoint of the best training reward, not the last")
 LIMIT = flags.DEFINE_integer("limit", 120, "most tokens of the answer", lower_bound=1)
 SEED = flags.DEFINE_integer("seed", 0, "of the sampling")
 
@@ -27,9 +28,9 @@ HEADINGS = {"<think>": "thought: ", "</think>": "\n", "<answer>": "answer:  ", "
 TAG = re.compile("|".join(map(re.escape, HEADINGS)))
 
 
-def draw(model: workdir.Model, question: str) -> Iterator[int]:
+def draw(model: workdir.Model, template: str, question: str) -> Iterator[int]:
   """The answer's tokens as they come; where a draw is cut into chunks changes none of them."""
-  prompt = templates.encode(model.tokenizer, TEMPLATE.value, question)
+  prompt = templates.encode(model.tokenizer, template, question)
   if len(prompt) + LIMIT.value > model.cfg.context:
     raise ValueError(
       f"the question has {len(prompt)} tokens and --limit={LIMIT.value}; the model holds "
@@ -74,9 +75,10 @@ def main(argv):
     raise app.UsageError('give one question, in quotes: "what is 3 + 4 - 2 ?"')
   host.quiet_libraries()
   host.keep_compiled_programs()
-  model = workdir.load(MODEL.value)
-  opened = templates.opened(TEMPLATE.value)
-  texts = tokenizers.stream(model.tokenizer, draw(model, argv[1]))
+  model = workdir.load(MODEL.value, best=BEST.value)
+  template = TEMPLATE.value or run.setting(MODEL.value, "rl.template") or "short"
+  opened = templates.opened(template)
+  texts = tokenizers.stream(model.tokenizer, draw(model, template, argv[1]))
   for text in headed([opened, *texts] if opened else texts):
     sys.stdout.write(text)
     sys.stdout.flush()

@@ -58,6 +58,15 @@ def make_mesh(sizes: dict[str, int]) -> jax.sharding.Mesh:
   return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
+def check_rows(shards: int, *rows: int) -> None:
+  """Raises ValueError unless batches of these many rows divide evenly over data x fsdp."""
+  if uneven := [n for n in rows if n % shards]:
+    raise ValueError(
+      f"batches of {uneven} rows do not divide over data x fsdp = {shards}; the rows of a "
+      "micro-batch are microbatch_tokens / row_tokens, those of a decoding batch sampler.slots"
+    )
+
+
 def shard(x, axes: str, rules: Rules | None):
   """Constrains an activation; without rules (one device) it is left alone."""
   if rules is None:

@@ -24,14 +24,12 @@ class ParamSpec:
 
   axes: one letter of `dims.LETTERS` per dimension.
   inputs: the letters that a matmul contracts; "" for tables, gains and biases.
-  trained: False for what no gradient may move.
   """
 
   shape: tuple[int, ...]
   axes: str
   inputs: str
   init: Init
-  trained: bool = True
 
 
 def _fan_in(key, shape, *, contracted: int):

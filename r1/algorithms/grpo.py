@@ -184,7 +184,7 @@ def loss(logp_BL, entropy_BL, batch: GrpoBatch, cfg: GrpoConfig):
     "policy/kl": kl_BL,
     "policy/clip_fraction": clip_BL,
     "policy/entropy": entropy_BL,
-    "sampler/logp_gap": jnp.abs(old_BL - sampler_BL),
+    "sampler/logp_gap_mean": jnp.abs(old_BL - sampler_BL),
   }
   # One long response can ruin the product: both whole ratios are shown (TRL #4891).
   sums |= {f"policy/ratio_{name}": x_BL for name, x_BL in ratio_by_name.items() if name != "token"}

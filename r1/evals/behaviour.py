@@ -116,17 +116,16 @@ def reflections(text: str) -> int:
 def summary(texts: Sequence[str], languages: Sequence[str]) -> dict[str, float]:
   """think/* and response/reflection over whole responses, each with the language it was asked in.
 
-  Shares of thoughts: checked (at least one check), mixed. Mean over thoughts: consistency. Of the
+  Shares of thoughts: checked (at least one check), mixed. Mean over thoughts in a known
+  language: consistency. Of the
   wrong steps: caught (checked, right value carried on). Of the caught: announced. Of the
   right steps that were checked: false_alarm. A share of nothing is left out.
   """
-  if unknown := set(languages) - set(language.SCRIPT_OF):
-    raise ValueError(f"languages {unknown} given; known are {', '.join(language.SCRIPT_OF)}")
-  parsed = [
-    (form.thought(text), language.SCRIPT_OF[asked]) for text, asked in zip(texts, languages)
-  ]
-  thoughts = [thought for thought, _ in parsed if thought is not None]
-  shares = [language.share_of(thought, script) for thought, script in parsed if thought is not None]
+  parsed = [(form.thought(text), asked) for text, asked in zip(texts, languages)]
+  parsed = [(thought, asked) for thought, asked in parsed if thought is not None]
+  thoughts = [thought for thought, _ in parsed]
+  scripts = language.SCRIPT_OF
+  shares = [language.share_of(t, scripts[asked]) for t, asked in parsed if asked in scripts]
   audits = [audit(thought) for thought in thoughts]
   count = {
     field.name: sum(getattr(a, field.name) for a in audits) for field in dataclasses.fields(Audit)
@@ -137,7 +136,7 @@ def summary(texts: Sequence[str], languages: Sequence[str]) -> dict[str, float]:
     "think/announced": (count["announced"], count["caught"]),
     "think/false_alarm": (count["false_alarms"], count["checked"] - count["wrong_checked"]),
     "think/mixed": (sum(map(language.mixed, thoughts)), len(thoughts)),
-    "think/consistency": (sum(shares), len(thoughts)),
+    "think/consistency": (sum(shares), len(shares)),
     "response/reflection": (sum(map(reflections, texts)), len(texts)),
   }
   return {name: part / whole for name, (part, whole) in fractions.items() if whole}

@@ -39,12 +39,12 @@ def evaluate(answer: Answer, questions: Sequence[records.Question], mode: str, c
 
   answer(questions, samples each, temperature) samples the policy. mode: how answers are marked.
   """
-  result = {}
+  result, questions = {}, questions[: cfg.questions]
   for name, temperature in (("eval/greedy", 0.0), ("eval/pass@1_t0.6", 0.6), ("eval/pass@1", 1.0)):
     samples = answer(questions, 1, temperature)
     result |= _with_error(name, [[right(s, mode)] for s in samples])
   result |= _with_error("eval/pass@1_any_format", [[right_anywhere(s)] for s in samples])
-  result |= describe(samples)
+  result |= describe(samples, mode)
   result |= _wide(answer(questions[: cfg.wide], cfg.samples, 1.0), mode, cfg)
   return result
 
@@ -60,13 +60,15 @@ def right_anywhere(sample: rollout.Sample) -> bool:
   return said is not None and maths.equal(sample.question.answer or "", said)
 
 
-def describe(samples: Sequence[rollout.Sample]) -> dict[str, float]:
+def describe(samples: Sequence[rollout.Sample], mode: str) -> dict[str, float]:
   """How the policy answers at temperature 1: length, format, and what its thoughts do."""
   texts = [s.response.text for s in samples]
   thoughts = behaviour.summary(texts, [s.question.language for s in samples])
   result = {name.replace("think/", "eval/"): v for name, v in thoughts.items() if "think/" in name}
   result["eval/length"] = float(np.mean([s.length for s in samples]))
-  result["eval/format"] = float(np.mean([form.parse(text) is not None for text in texts]))
+  result["eval/format"] = float(
+    np.mean([form.reward(s.question, s.response, mode).value for s in samples])
+  )
   return result
 
 

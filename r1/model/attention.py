@@ -41,7 +41,9 @@ def held(query_BLHK, key_BNKM, value_BNMK, places: Places):
   B, L, H, K = query_BLHK.shape
   N = key_BNKM.shape[1]
   query_BNRLK = jnp.moveaxis(query_BLHK.reshape(B, L, N, H // N, K), 1, 3)
-  score_BNRLM = jnp.einsum("BNRLK,BNKM->BNRLM", query_BNRLK, key_BNKM).astype(jnp.float32)
+  score_BNRLM = jnp.einsum(
+    "BNRLK,BNKM->BNRLM", query_BNRLK, key_BNKM, preferred_element_type=jnp.float32
+  )
   see_B11LM = visible(places)[:, None, None]
   score_BNRLM = jnp.where(see_B11LM, score_BNRLM * K**-0.5, NEVER)
   top_BNRL1 = jnp.max(score_BNRLM, axis=-1, keepdims=True)

@@ -55,7 +55,9 @@ def _see(at_query, at_key, i, j):
 
 
 def _scores(query_BNRLK, key_BNMK, see_B11LM):
-  score_BNRLM = jnp.einsum("BNRLK,BNMK->BNRLM", query_BNRLK, key_BNMK).astype(jnp.float32)
+  score_BNRLM = jnp.einsum(
+    "BNRLK,BNMK->BNRLM", query_BNRLK, key_BNMK, preferred_element_type=jnp.float32
+  )
   return jnp.where(see_B11LM, score_BNRLM, attention.NEVER)
 
 

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from r1 import dims, sharding
+
 
 class Cache(struct.PyTreeNode):
   """stacks: {stack name: {"key_ZBNKM", "value_ZBNMK"}}; length_B: tokens held by each row."""
@@ -32,8 +34,14 @@ def specs(cfg, rows: int, slots: int) -> dict:
 
 def empty(cfg, rows: int, slots: int) -> Cache:
   """A cache that holds nothing yet; `slots` tokens a row at most."""
-  zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), specs(cfg, rows, slots))
-  return Cache(zeros, jnp.zeros(rows, jnp.int32))
+  stacks = {
+    name: {
+      buffer: sharding.shard(jnp.zeros(s.shape, s.dtype), dims.suffix(buffer), cfg.rules)
+      for buffer, s in buffers.items()
+    }
+    for name, buffers in specs(cfg, rows, slots).items()
+  }
+  return Cache(stacks, jnp.zeros(rows, jnp.int32))
 
 
 def extend(buffers, z, start_B, key_BLNK, value_BLNK):

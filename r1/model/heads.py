@@ -15,7 +15,7 @@ def matrix(params, cfg):
 def logits(head_DV, hidden_BLD, cfg):
   """Float32 logits_BLV; ids that the tokenizer does not have get -1e30."""
   head_DV = head_DV.astype(hidden_BLD.dtype)
-  logits_BLV = jnp.einsum("BLD,DV->BLV", hidden_BLD, head_DV).astype(jnp.float32)
+  logits_BLV = jnp.einsum("BLD,DV->BLV", hidden_BLD, head_DV, preferred_element_type=jnp.float32)
   if cfg.ids < cfg.V:
     logits_BLV = jnp.where(jnp.arange(cfg.V)[None, None] < cfg.ids, logits_BLV, attention.NEVER)
   return sharding.shard(logits_BLV, "BLV", cfg.rules)

@@ -23,7 +23,7 @@ def draw(records: Sequence[dict], path: pathlib.Path, title: str) -> None:
   figure, axes = pyplot.subplots(2, 3, figsize=(13, 6.5), constrained_layout=True)
   for axis, (name, keys) in zip(axes.flat, PANELS):
     for key in keys:
-      points = [(r["step"], r[key]) for r in records if key in r]
+      points = [(r["step"], r[key]) for r in records if r.get(key) is not None]
       if points:
         axis.plot(*zip(*points), label=key, linewidth=1.4)
     axis.set_title(name, fontsize=10)

@@ -18,7 +18,9 @@ SHOWN = {
 
 def describe(values: dict) -> str:
   """The numbers a reader wants to see move."""
-  return "  ".join(f"{label} {values[key]:.3g}" for key, label in SHOWN.items() if key in values)
+  return "  ".join(
+    f"{label} {values[key]:.3g}" for key, label in SHOWN.items() if values.get(key) is not None
+  )
 
 
 @contextlib.contextmanager

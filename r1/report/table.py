@@ -9,8 +9,6 @@ NAMES = {
   "eval/pass@1_t0.6": "pass@1, T = 0.6",
   "eval/pass@1": "pass@1, T = 1",
   "eval/pass@1_any_format": "  the same, format ignored",
-  "eval/pass@16": "pass@16, T = 1",
-  "eval/cons@16": "majority of 16",
   "eval/format": "well-formed answers",
   "eval/length": "mean length in tokens",
   "eval/checked": "thoughts that check a step",
@@ -19,6 +17,14 @@ NAMES = {
   "eval/false_alarm": "right steps called wrong",
   "eval/mixed": "thoughts of two languages",
 }
+
+
+def wide(results: Sequence[dict]) -> dict[str, str]:
+  """The rows of pass@k and of the majority among k, for whatever k > 1 was drawn."""
+  keys = sorted({key for result in results for key in result if key.split("@")[-1].isdigit()})
+  labels = {"eval/pass": "pass@{}, T = 1", "eval/cons": "majority of {}"}
+  pairs = [(key, *key.split("@")) for key in keys if key != "eval/pass@1"]
+  return {key: labels[kind].format(k) for key, kind, k in pairs}
 
 
 def cell(result: dict, name: str) -> str:
@@ -37,7 +43,7 @@ def build(title: str, columns: Sequence[tuple[str, dict]]) -> rich.table.Table:
   table.add_column("")
   for name, _ in columns:
     table.add_column(name, justify="right")
-  for key, label in NAMES.items():
+  for key, label in (NAMES | wide([result for _, result in columns])).items():
     if any(key in result for _, result in columns):
       table.add_row(label, *(cell(result, key) for _, result in columns))
   return table

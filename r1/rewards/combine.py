@@ -6,6 +6,7 @@ import importlib
 import math
 from collections.abc import Callable, Sequence
 
+from r1.data import responses
 from r1.rewards import form, language, maths, verdict
 
 BUILT_IN = ("accuracy", "format", "language")
@@ -62,7 +63,7 @@ def resolve(path: str) -> Callable:
 
 
 def combine(
-  questions: Sequence, responses: Sequence[verdict.Response], cfg: RewardConfig
+  questions: Sequence, responses: Sequence[responses.Response], cfg: RewardConfig
 ) -> Rewards:
   """Scores response i against question i and adds the parts up.
 
@@ -153,3 +154,26 @@ def metrics(rewards: Rewards) -> dict[str, float]:
     if kept:
       result[f"reward/{name}"] = sum(kept) / len(kept)
   return result
+
+
+def check(questions: Sequence, cfg: RewardConfig) -> None:
+  """Raises ValueError where an enabled built-in reward can give a question no verdict, ever.
+
+  Such a question would be sampled, masked and never learned from.
+  """
+  empty = responses.Response(text="", tokens=1, truncated=False)
+  enabled = [name for name in BUILT_IN if cfg.weights()[name]]
+  graders = _built_in(cfg)
+  bad = [
+    f"{q.id!r}: {_reason(name, q)}"
+    for q in questions
+    for name in enabled
+    if graders[name](q, empty).verdict == "no_verdict"
+  ]
+  if bad:
+    more = "" if len(bad) <= 5 else f"\n  and {len(bad) - 5} more"
+    raise ValueError(
+      f"{len(bad)} questions can never be graded; leave them out, or turn that reward off:\n  "
+      + "\n  ".join(bad[:5])
+      + more
+    )

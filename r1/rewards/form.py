@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from r1.data import responses
 from r1.rewards import verdict
 
 # What the text after the thought must be: one <answer></answer> block, or free text that is
@@ -58,7 +59,7 @@ def thought(text: str) -> str | None:
   return inside if closed else rest.partition("<answer>")[0]
 
 
-def reward(question, response: verdict.Response, mode: str = "answer_tag") -> verdict.Score:
+def reward(question, response: responses.Response, mode: str = "answer_tag") -> verdict.Score:
   """1 for a well-formed response that ended by itself, else 0 (arXiv 2501.12948 §2.2.2)."""
   del question
   well_formed = not response.truncated and parse(response.text, mode) is not None

@@ -8,6 +8,7 @@ Single Latin or Greek letters are names of variables, not words.
 
 import re
 
+from r1.data import responses
 from r1.rewards import form, verdict
 
 # A text is mixed if its second script has at least this share of the words: one word in twenty,
@@ -128,7 +129,7 @@ def shares(text: str) -> dict[str, float]:
   return {script: count / total for script, count in counts.items()}
 
 
-def consistency(question, response: verdict.Response) -> verdict.Score:
+def consistency(question, response: responses.Response) -> verdict.Score:
   """Num(words in the question's language) / Num(words) over the thought (arXiv 2501.12948v2 eq. 7).
 
   A share in [0, 1], whatever the format. No thought scores 0, unparsed; a thought without words

@@ -8,6 +8,7 @@ import collections
 import fractions
 import re
 
+from r1.data import responses
 from r1.rewards import form, verdict
 
 LONGEST = 300  # characters; a longer answer is compared as text, never read as a number
@@ -117,7 +118,7 @@ def number_anywhere(text: str) -> str | None:
   return last[0][0] if last else None
 
 
-def reward(question, response: verdict.Response, mode: str) -> verdict.Score:
+def reward(question, response: responses.Response, mode: str) -> verdict.Score:
   """1 if the extracted answer equals the gold one, else 0 (arXiv 2501.12948 §2.2.2).
 
   Unparsed: no answer where the mode wants it, or no number where the gold answer is one. A

@@ -8,15 +8,6 @@ import math
 VERDICTS = ("right", "wrong", "unparsed", "timeout", "crashed", "no_verdict")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Response:
-  """One sampled answer; text starts with whatever the template opened, such as "<think>\\n"."""
-
-  text: str
-  tokens: int  # sampled tokens, the end token included
-  truncated: bool  # cut at the length limit instead of ending by itself
-
-
 @dataclasses.dataclass(frozen=True)
 class Score:
   """A reward part: finite value, and one of VERDICTS."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from r1.data import questions as records
-from r1.rewards import verdict
+from r1.data import responses
 from r1.sampling import engine
 from r1.text import templates
 from r1.text import tokenizer as tokenizers
@@ -25,7 +25,7 @@ class Sample:
   tokens: np.ndarray
   prompt_length: int
   logp: np.ndarray
-  response: verdict.Response
+  response: responses.Response
 
   @property
   def length(self) -> int:
@@ -85,7 +85,9 @@ def sample_groups(
         tokens=np.concatenate([np.asarray(answer.request.prompt, np.int32), answer.tokens]),
         prompt_length=len(answer.request.prompt),
         logp=answer.logp,
-        response=verdict.Response(text=text, tokens=len(answer.tokens), truncated=answer.truncated),
+        response=responses.Response(
+          text=text, tokens=len(answer.tokens), truncated=answer.truncated
+        ),
       )
     )
   return samples

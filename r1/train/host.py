@@ -17,16 +17,20 @@ ALLOCATOR = {
   "MALLOC_TOP_PAD_": "200000000",
 }
 OFF = "R1_NO_REEXEC"
+ACCELERATORS = ("/dev/nvidia0", "/dev/kfd", "/dev/accel0", "/dev/vfio/0")
 
 
 def restart_with_huge_pages() -> None:
-  """Starts this command once more with the allocator's settings; says so; Linux on CPU only.
+  """Starts this command once more with the allocator's settings; says so.
 
-  R1_NO_REEXEC=1 turns it off, and settings of the user's own are left alone.
+  On Linux machines without an accelerator. R1_NO_REEXEC=1 turns it off, and settings of the user's
+  own are left alone.
   """
   libc, version = platform.libc_ver()
   new_enough = libc == "glibc" and tuple(map(int, version.split("."))) >= (2, 35)
   if sys.platform != "linux" or not new_enough or os.environ.get(OFF):
+    return
+  if any(pathlib.Path(device).exists() for device in ACCELERATORS):
     return
   if any(name in os.environ for name in ALLOCATOR) or not sys.orig_argv[1:]:
     return

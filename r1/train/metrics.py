@@ -1,6 +1,7 @@
 """metrics.jsonl and TensorBoard events: one JSON object per logged step."""
 
 import json
+import math
 import pathlib
 
 import tensorboardX
@@ -38,9 +39,10 @@ def _lines(path: pathlib.Path) -> list[str]:
 
 
 def log(folder: pathlib.Path, writer: tensorboardX.SummaryWriter, step: int, values: dict) -> None:
-  """One step's metrics to both places; values are numbers."""
+  """One step's metrics to both places; what is not finite is null in the JSON."""
   values = {name: float(value) for name, value in sorted(values.items())}
-  append(folder / "metrics.jsonl", {"step": step} | values)
+  plain = {name: value if math.isfinite(value) else None for name, value in values.items()}
+  append(folder / "metrics.jsonl", {"step": step} | plain)
   for name, value in values.items():
     writer.add_scalar(name.replace("@", "_at_"), value, step)
 

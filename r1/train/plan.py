@@ -23,19 +23,22 @@ def matmul_rate() -> float:
   return rounds * 2 * 1024**3 / (time.perf_counter() - started)
 
 
-def lines(model_cfg, cfg, algorithm, batch, sampler) -> list[str]:
-  """What an RL run is about to do, one fact a line; times and sizes are estimates."""
+def lines(model_cfg, cfg, algorithm, batch, sampler, *, devices: int, rate: float) -> list[str]:
+  """What an RL run is about to do, one fact a line; times and sizes are estimates.
+
+  rate: FLOP/s of one of the devices, from `matmul_rate`.
+  """
   questions, group, minibatches = cfg.questions_per_rollout, algorithm.group, batch.minibatches
   rollouts, slots, limit = cfg.rollouts, sampler.slots, max(most for _, most in cfg.limit)
   count = spec.count(transformer.specs(model_cfg))
-  responses, devices = questions * group, jax.device_count()
+  responses = questions * group
   weights = 4 * count * 5  # weights, two moments, reference, gradient
   layers = sum(n for _, n in model_cfg.stacks)
   cache = 2 * 4 * layers * slots * model_cfg.context * model_cfg.N * model_cfg.K
   # A token is decoded once, scored by two policies and learned from once: 2 + 2 * 2 + 6 FLOPs a
   # parameter, answers counted at half of the limit.
   work = 12 * count * rollouts * responses * limit / 2
-  seconds = work / (matmul_rate() * devices * EFFICIENCY)
+  seconds = work / (rate * devices * EFFICIENCY)
   return [
     f"{questions} questions x {group} answers = {responses} responses per rollout -> "
     f"{minibatches} updates of {responses // minibatches}; {rollouts} rollouts = "

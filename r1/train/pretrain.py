@@ -6,6 +6,7 @@ import itertools
 import json
 import pathlib
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 
@@ -22,7 +23,9 @@ from r1.model import transformer
 from r1.text import tokenizer as tokenizers
 from r1.train import checkpoint, host, optimizer, state, step, workdir
 
-VERSION = 1  # of the text and the update; raise it when either changes, so old bases are not reused
+VERSION = (
+  1  # of the model and the update; raise it when either changes, so old bases are not reused
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,8 +106,8 @@ def train(
     train_state, metrics = update(train_state, batch, 1)
     if number % 50 == 0 or number == cfg.steps:
       report(number, float(metrics["policy/loss"]))
-  if skipped := int(train_state.skipped):
-    raise ValueError(f"pre-training met {skipped} steps with NaN; lower the learning rate")
+      if skipped := int(train_state.skipped):
+        raise ValueError(f"{skipped} of {number} steps met NaN; lower the learning rate")
   return workdir.Model(model_cfg, tokenizer, train_state.params)
 
 
@@ -118,22 +121,28 @@ def settings(config):
   )
 
 
-def digest(*sections) -> str:
-  """Sixteen hex digits over the settings: the name of a base in the cache."""
-  text = json.dumps([VERSION, *sections], sort_keys=True, default=dataclasses.asdict)
+def digest(model: dict, world: arithmetic.World, opt, cfg: PretrainConfig) -> str:
+  """Sixteen hex digits over the settings and the first documents: a base's name in the cache."""
+  documents = list(itertools.islice(arithmetic.documents(world, cfg.seed), 1000))
+  text = json.dumps(
+    [VERSION, model, world, opt, cfg, documents], sort_keys=True, default=dataclasses.asdict
+  )
   return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def save(folder: pathlib.Path, model: workdir.Model) -> None:
-  """Writes a workdir with one checkpoint, whole or not at all."""
-  draft = folder.with_name(folder.name + ".part")
-  shutil.rmtree(draft, ignore_errors=True)
+  """Writes a workdir with one checkpoint, whole or not at all; another run may do the same."""
+  draft = pathlib.Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
   workdir.describe(draft, model.cfg, model.tokenizer)
   checkpointer = checkpoint.open_folder(draft / "checkpoints", keep=1)
   checkpoint.save(checkpointer, 0, {"params": model.params}, score=0.0)
   checkpointer.close()
-  shutil.rmtree(folder, ignore_errors=True)
-  draft.rename(folder)
+  try:
+    draft.rename(folder)
+  except OSError:  # the other run was first
+    if not (folder / "model.json").exists():
+      raise
+    shutil.rmtree(draft)
 
 
 def cached_base(

@@ -1,4 +1,4 @@
-"""One GRPO iteration on the host: grade a rollout, score it, split it, and update.
+"""One GRPO iteration as its host sees it: score a rollout, split it, describe it.
 
 question -> tokens -> rollout -> reward -> advantage -> update (arXiv 2501.12948 section 2.2).
 """
@@ -45,6 +45,8 @@ class RlConfig:
         f"top_p={self.top_p}: the sampler would renormalise over the nucleus and the trainer not, "
         "which biases every ratio; train at top_p=1 (TRL #6789, verl #6240)"
       )
+    if min(value for _, value in self.limit) < 1:
+      raise ValueError(f"limit={self.limit}: an answer needs room for one token at least")
     if min(value for _, value in self.temperature) <= 0:
       raise ValueError(f"temperature={self.temperature}: training needs samples, so above 0")
     for name in ("rollouts", "questions_per_rollout", "checkpoint_every", "keep", "patience"):
@@ -109,7 +111,7 @@ def prepare(
   """Advantages on whole groups, and log-probabilities under the old and the reference policy.
 
   Both come from the trainer's own scoring program with the weights that sampled, so the first
-  update is on-policy exactly. With kl = 0 the reference is not run and `ref` is `old`.
+  update is on-policy but for rounding. With kl = 0 the reference is not run and `ref` is `old`.
   """
   truncated = [s.response.truncated for s in samples]
   shape = (-1, cfg.group)
@@ -170,7 +172,7 @@ def rollout_metrics(scored: Scored, cfg: grpo.GrpoConfig) -> dict[str, float]:
 
 
 def throughput(scored: Scored, seconds: dict, model_cfg, rate: float) -> dict[str, float]:
-  """Tokens per second of sampling and of learning; mfu is of `rate`, a matmul's measured FLOP/s."""
+  """Tokens per second of sampling and of learning; mfu is of `rate`, measured on all devices."""
   drawn = sum(s.length for s in scored.samples)
   read = sum(len(s.tokens) for s in scored.samples)
   work = 6 * spec.count(transformer.specs(model_cfg)) * read

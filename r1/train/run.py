@@ -67,9 +67,26 @@ def claim(folder: pathlib.Path, stage: str, config: dict) -> None:
     )
 
 
+def setting(folder: str | pathlib.Path, name: str):
+  """A setting of the run that made a workdir; None where it has no such setting."""
+  path = pathlib.Path(folder) / "run.json"
+  return json.loads(path.read_text())["config"].get(name) if path.exists() else None
+
+
 def lineage(folder: pathlib.Path, stage: str, parents: dict[str, str], data: dict) -> None:
-  """Writes lineage.json: where the weights and the questions came from, with digests."""
+  """Writes lineage.json: where the weights and the questions came from, with digests.
+
+  Raises ValueError where the run began with other weights or other questions.
+  """
   record = {"stage": stage, "commit": commit(), "parents": parents, "data": data}
+  path = folder / "lineage.json"
+  before = json.loads(path.read_text()) if path.exists() else record
+  for name in ("parents", "data"):
+    if before[name] != record[name]:
+      raise ValueError(
+        f"{folder} began with {name} {before[name]}, now they are {record[name]}: it cannot go on "
+        "from others; give a new --workdir"
+      )
   (folder / "lineage.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -13,7 +13,8 @@ def make_update(loss, tx: optax.GradientTransformation):
 
   The loss is a sum whose weights are normalised over the whole step, so the micro-batches'
   gradients add up (no mean of means). batch: arrays [U, ...]; the first `used` of them run. An
-  update whose loss or gradient is not finite is not applied, and is counted.
+  update whose loss or gradient is not finite is not applied, and is counted. One without a single
+  counted token is not applied either: moments and schedule do not move on nothing.
   """
 
   def update(state: states.TrainState, batch, used):
@@ -23,11 +24,13 @@ def make_update(loss, tx: optax.GradientTransformation):
     delta, opt = tx.update(grads, state.opt, state.params)
     params = optax.apply_updates(state.params, delta)
 
+    apply = fine & (total["count"] > 0)
+
     def choose(new, old):
-      return jax.tree.map(lambda a, b: jnp.where(fine, a, b), new, old)
+      return jax.tree.map(lambda a, b: jnp.where(apply, a, b), new, old)
 
     after = states.TrainState(
-      step=state.step + fine,
+      step=state.step + apply,
       skipped=state.skipped + ~fine,
       in_row=jnp.where(fine, 0, state.in_row + 1),
       params=choose(params, state.params),

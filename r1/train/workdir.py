@@ -28,8 +28,8 @@ def describe(folder: pathlib.Path, cfg, tokenizer: tokenizers.Tokenizer) -> None
   (folder / "tokenizer.model").write_bytes(tokenizer.model)
 
 
-def load(folder: str | pathlib.Path, *, mesh=None, rules=None) -> Model:
-  """The model of a finished or running workdir, from its latest checkpoint.
+def load(folder: str | pathlib.Path, *, mesh=None, rules=None, best: bool = False) -> Model:
+  """The model of a finished or running workdir, from its latest checkpoint or its best.
 
   Raises ValueError where the folder is no workdir, or holds no checkpoint yet.
   """
@@ -45,5 +45,6 @@ def load(folder: str | pathlib.Path, *, mesh=None, rules=None) -> Model:
   checkpointer = checkpoint.read_folder(folder / "checkpoints")
   if checkpointer.latest is None:
     raise ValueError(f"{folder} holds no checkpoint yet; let its run reach the first one")
-  params = checkpoint.restore(checkpointer, None, {"params": like})["params"]
+  step = checkpoint.best_step(checkpointer) if best else None
+  params = checkpoint.restore(checkpointer, step, {"params": like})["params"]
   return Model(cfg, tokenizers.load(folder / "tokenizer.model"), params)

@@ -233,7 +233,7 @@ def test_the_first_step_of_a_rollout_is_reinforce(ratio, clip):
     rows.response(-rng.exponential(1, n), advantage=a) for n, a in zip(lengths, gains, strict=True)
   ]
   value, summary, gradients = rows.loss(responses, cfg)
-  for name in ("policy/kl", "policy/clip_fraction", "policy/ratio_gap", "sampler/logp_gap"):
+  for name in ("policy/kl", "policy/clip_fraction", "policy/ratio_gap", "sampler/logp_gap_mean"):
     assert summary[name] == 0
   assert summary["policy/ratio_max"] == 1
   assert value == pytest.approx(-sum(gains) / 3)
@@ -276,7 +276,7 @@ def test_the_sampler_weight_is_capped_and_scales_the_gain_alone():
   value, summary, (gradient,) = rows.loss([o], rows.config(kl=0.1, sampler_cap=2.0))
   assert value == pytest.approx(-1.25 + 0.0193147, rel=1e-5)
   np.testing.assert_allclose(gradient, [-1 + 0.025, -0.25 + 0.025], rtol=1e-5)
-  assert summary["sampler/logp_gap"] == pytest.approx((np.log(4) + np.log(2)) / 2, rel=1e-5)
+  assert summary["sampler/logp_gap_mean"] == pytest.approx((np.log(4) + np.log(2)) / 2, rel=1e-5)
   assert rows.loss([o], rows.config(kl=0.0))[0] == pytest.approx(-1)
 
 

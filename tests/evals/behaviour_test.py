@@ -100,11 +100,16 @@ def tagged(thought):
   return f"<think>{thought}</think><answer>8</answer>"
 
 
+def summary(*texts):
+  """Of answers to English questions."""
+  return behaviour.summary(texts, ["en"] * len(texts))
+
+
 def test_a_summary_holds_the_shares_of_a_set_of_responses():
   slip = "first 3 + 9 = 13, then 13 - 4 = 9, so 9"
   alarm = "first 3 + 9 = 12, check 3 + 9 = 12 wait，所以 8"
   texts = [tagged(PLAIN), tagged(CHECKED), tagged(CAUGHT), tagged(slip), tagged(alarm), "so 8"]
-  assert behaviour.summary(texts) == pytest.approx(
+  assert summary(*texts) == pytest.approx(
     {
       "think/checked": 3 / 5,  # thoughts, and "so 8" is none
       "think/caught": 1 / 2,  # CAUGHT of CAUGHT and slip
@@ -120,21 +125,27 @@ def test_a_summary_holds_the_shares_of_a_set_of_responses():
 
 
 def test_shares_of_nothing_are_left_out():
-  assert behaviour.summary([]) == {}
-  assert behaviour.summary(["so 8"]) == {"response/reflection": 0}
-  assert "think/caught" not in behaviour.summary([tagged(PLAIN)])
+  assert summary() == {}
+  assert summary("so 8") == {"response/reflection": 0}
+  assert "think/caught" not in summary(tagged(PLAIN))
 
 
 def test_consistency_follows_the_language_asked_in():
-  assert behaviour.summary([tagged("先 3 + 9 = 12，所以 12")], "zh")["think/consistency"] == 1
-  with pytest.raises(ValueError, match="'tlh' given; known are"):
-    behaviour.summary([], "tlh")
+  chinese, english = tagged("先 3 + 9 = 12，所以 12"), tagged(PLAIN)
+  assert behaviour.summary([chinese], ["zh"])["think/consistency"] == 1
+  assert behaviour.summary([chinese], ["en"])["think/consistency"] == 0
+  # Each by its own question: 0, 1, 1.
+  mixed = behaviour.summary([chinese, chinese, english], ["en", "zh", "en"])
+  assert mixed["think/consistency"] == pytest.approx(2 / 3)
+  # A language that nobody knows the script of is left out, not counted as inconsistent.
+  assert behaviour.summary([chinese, english], ["tlh", "en"])["think/consistency"] == 1
+  assert "think/consistency" not in behaviour.summary([chinese], ["tlh"])
 
 
 def world(*shares):
   """Chains of five numbers; the behaviour is (direct, plain, checked) in every language."""
   return arithmetic.World(
-    terms=(5, 5),
+    terms=((5, 1.0),),
     operands=(2, 9),
     test_share=0.1,
     languages=(0.25, 0.25, 0.25, 0.25),
@@ -173,5 +184,5 @@ def test_documents_of_the_embedded_world_are_read_as_they_were_meant():
 @pytest.mark.parametrize("piece", ["1+1=", "check ", "-", " ", "1", "wait,", "= 1 ", "so ", "\0"])
 def test_a_hostile_megabyte_is_audited_in_linear_time(piece):
   start = time.perf_counter()
-  behaviour.summary(["<think>" + piece * (1_000_000 // len(piece))])
+  summary("<think>" + piece * (1_000_000 // len(piece)))
   assert time.perf_counter() - start < 5

@@ -56,7 +56,7 @@ def test_where_a_draw_is_cut_changes_no_token(monkeypatch):
   drawn = []
   for chunk in (5, 20):
     monkeypatch.setattr(sample, "CHUNK", chunk)
-    drawn.append(list(sample.draw(model, "what is 3 + 4 ?")))
+    drawn.append(list(sample.draw(model, "short", "what is 3 + 4 ?")))
   assert drawn[0] == drawn[1]
   assert len(drawn[0]) > 5
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from r1.data import questions
+from r1.data import questions, responses
 from r1.rewards import combine, verdict
 
 CONFIG = combine.RewardConfig(accuracy=1.0, format=0.1, language=0.3, mode="answer_tag", own=())
@@ -20,7 +20,7 @@ def question(answer="8", language="en", kind="maths"):
 
 
 def response(text, truncated=False):
-  return verdict.Response(text=text, tokens=9, truncated=truncated)
+  return responses.Response(text=text, tokens=9, truncated=truncated)
 
 
 def combined(texts, cfg=CONFIG, asked=None):

@@ -5,13 +5,14 @@ import time
 
 import pytest
 
+from r1.data import responses
 from r1.rewards import form, verdict
 
 GOOD = "<think>3 + 5 = 8</think><answer>8</answer>"
 
 
 def response(text, truncated=False):
-  return verdict.Response(text=text, tokens=len(text), truncated=truncated)
+  return responses.Response(text=text, tokens=len(text), truncated=truncated)
 
 
 def test_a_well_formed_response_gives_both_parts():

@@ -7,11 +7,12 @@ import types
 
 import pytest
 
-from r1.rewards import language, verdict
+from r1.data import responses
+from r1.rewards import language
 
 
 def consistency(text, target="en"):
-  given = verdict.Response(text=text, tokens=1, truncated=False)
+  given = responses.Response(text=text, tokens=1, truncated=False)
   return language.consistency(types.SimpleNamespace(language=target), given)
 
 

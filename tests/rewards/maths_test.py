@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from r1.data import questions
+from r1.data import questions, responses
 from r1.rewards import maths, verdict
 
 
@@ -17,7 +17,7 @@ def question(answer, kind="maths"):
 
 
 def response(text):
-  return verdict.Response(text=text, tokens=1, truncated=False)
+  return responses.Response(text=text, tokens=1, truncated=False)
 
 
 def tagged(answer):

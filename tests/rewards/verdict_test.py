@@ -2,6 +2,7 @@
 
 import pytest
 
+from r1.data import responses
 from r1.rewards import verdict
 
 
@@ -17,5 +18,5 @@ def test_a_score_has_a_known_verdict():
 
 
 def test_a_response_says_whether_it_was_cut():
-  response = verdict.Response(text="<think>\n1", tokens=2, truncated=True)
+  response = responses.Response(text="<think>\n1", tokens=2, truncated=True)
   assert (response.text, response.tokens, response.truncated) == ("<think>\n1", 2, True)

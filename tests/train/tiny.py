@@ -6,10 +6,9 @@ import jax
 import numpy as np
 
 from r1.algorithms import grpo, minibatch
-from r1.data import questions
+from r1.data import questions, responses
 from r1.data.worlds import arithmetic
 from r1.model import config, transformer
-from r1.rewards import verdict
 from r1.sampling import decode, rollout
 from r1.train import optimizer, pretrain, state
 from tests.algorithms import rows
@@ -36,7 +35,7 @@ MODEL = {
   "rules": None,
 }
 WORLD = arithmetic.World(
-  terms=(2, 3),
+  terms=((2, 0.5), (3, 0.5)),
   operands=(1, 9),
   test_share=0.2,
   languages=(1.0, 0.0, 0.0, 0.0),
@@ -108,7 +107,7 @@ def sample(question, number, tokens, prompt_length, *, logp=None, truncated=Fals
     tokens=np.asarray(tokens, np.int32),
     prompt_length=prompt_length,
     logp=np.zeros(length, np.float32) if logp is None else np.asarray(logp, np.float32),
-    response=verdict.Response(text="", tokens=length, truncated=truncated),
+    response=responses.Response(text="", tokens=length, truncated=truncated),
   )
 
 

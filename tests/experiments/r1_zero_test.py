@@ -1,0 +1,376 @@
+"""R1-Zero from base to report in seconds: it repeats, it resumes, it refuses what cannot work."""
+
+import json
+import math
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import pytest
+from absl import logging
+from jax.experimental.compilation_cache import compilation_cache
+
+from configs import r1_zero as recipe
+from experiments import r1_zero
+from r1.train import checkpoint, metrics, pretrain, workdir
+from tests.experiments import tiny_run
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+class Killed(BaseException):
+  """Nobody may catch it, as nobody catches SIGKILL."""
+
+
+@pytest.fixture(scope="module")
+def patch():
+  with pytest.MonkeyPatch.context() as made:
+    yield made
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(patch, tmp_path_factory):
+  """One base and one set of compiled programs for all tests of this file."""
+  folder = tmp_path_factory.mktemp("cache")
+  patch.setenv("R1_CACHE", str(folder))
+  patch.setenv("R1_NO_REEXEC", "1")
+  before, verbosity = jax.config.jax_compilation_cache_dir, logging.get_verbosity()
+  compilation_cache.reset_cache()
+  yield folder
+  jax.config.update("jax_compilation_cache_dir", before)
+  compilation_cache.reset_cache()
+  logging.set_verbosity(verbosity)
+
+
+@pytest.fixture(scope="module")
+def finished(patch, tmp_path_factory):
+  """The workdir of a run of three rollouts that nothing disturbed."""
+  return tiny_run.start(patch, tiny_run.config(), tmp_path_factory.mktemp("runs") / "zero")
+
+
+def steady(folder):
+  return [metrics.steady(record) for record in metrics.read(folder / "metrics.jsonl")]
+
+
+def samples(folder):
+  return (folder / "samples.jsonl").read_text()
+
+
+# A run -------------------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_everything_that_a_workdir_holds(finished):
+  names = {path.name for path in finished.iterdir()}
+  assert {"run.json", "lineage.json", "model.json", "tokenizer.model", "checkpoints"} <= names
+  assert {"metrics.jsonl", "samples.jsonl", "tensorboard", "curves.png"} <= names
+  assert not [name for name in names if name.endswith(".part")]
+  lineage = json.loads((finished / "lineage.json").read_text())
+  assert lineage["data"].keys() == {"train", "held_out"}
+  (base,) = lineage["parents"]
+  assert pathlib.Path(base, "model.json").exists()
+
+
+def test_the_base_is_step_0_and_every_update_has_its_line(finished):
+  found = metrics.read(finished / "metrics.jsonl")
+  assert [r["step"] for r in found] == [0, 1, 2, 3, 4, 5, 6, 6]
+  assert [r["step"] for r in found if "eval/greedy" in r] == [0, 6]
+  assert [r["step"] for r in found if "reward/total" in r] == [2, 4, 6]
+  for record in found:
+    if "policy/loss" in record:
+      assert math.isfinite(record["policy/loss"])
+      assert record["policy/grad_norm"] > 0
+      assert record["policy/skipped"] == 0
+
+
+NAMES = {  # fixed, of a rollout's last update
+  "reward": ("total", "accuracy", "format", "language"),
+  "verdict": ("right", "wrong", "unparsed", "timeout", "crashed", "no_verdict"),
+  "response": ("length", "truncated", "reflection"),
+  "policy": ("loss", "kl", "clip_fraction", "ratio_max", "entropy", "grad_norm"),
+  "sampler": ("logp_gap",),
+  "time": ("sample_s", "reward_s", "update_s"),
+  "throughput": ("sample_tokens_per_s", "train_tokens_per_s", "mfu"),
+}
+
+
+def test_a_rollout_s_last_line_has_every_metric_by_its_fixed_name(finished):
+  record = metrics.read(finished / "metrics.jsonl")[2]
+  wanted = {f"{group}/{name}" for group, names in NAMES.items() for name in names}
+  assert wanted - record.keys() == set()
+
+
+def test_the_first_update_of_a_rollout_is_on_policy_and_the_second_is_not(finished):
+  """And the sampler's log-probabilities are those of the trainer's weights, rollout by rollout."""
+  found = {r["step"]: r for r in metrics.read(finished / "metrics.jsonl") if "policy/kl" in r}
+  assert found[1]["policy/kl"] < 1e-9
+  for step, record in found.items():
+    if step % 2:
+      assert record["policy/ratio_gap"] < 1e-5, step
+    else:
+      assert record["policy/ratio_gap"] > 1e-5, step
+      assert record["sampler/logp_gap"] < 1e-4, step
+
+
+def test_every_sample_of_every_rollout_is_written_down(finished):
+  found = metrics.read(finished / "samples.jsonl")
+  assert [r["step"] for r in found] == [2] * 16 + [4] * 16 + [6] * 16
+  asked = [r["id"] for r in found]
+  assert all(asked[i] == asked[i - i % 4] for i in range(48)), "groups stand together"
+  assert len(set(asked)) == 12, "every rollout asks other questions"
+  for i in range(0, 48, 4):
+    group = found[i : i + 4]
+    assert sum(r["advantage"] for r in group) == pytest.approx(0, abs=1e-4)
+    assert len({r["response"] for r in group}) > 1, "one seed for all of a group"
+
+
+def test_the_workdir_is_a_model_that_has_moved_away_from_its_base(finished):
+  base = json.loads((finished / "lineage.json").read_text())["parents"]
+  before, after = (workdir.load(folder) for folder in (*base, finished))
+  assert before.cfg == after.cfg
+  assert abs(before.params["embed_VD"] - after.params["embed_VD"]).max() > 1e-6
+
+
+def test_the_same_seed_gives_the_same_bits(finished, patch, tmp_path):
+  again = tiny_run.start(patch, tiny_run.config(), tmp_path / "again")
+  assert steady(again) == steady(finished)
+  assert samples(again) == samples(finished)
+
+
+def test_another_seed_gives_another_run(finished, patch, tmp_path):
+  other = tiny_run.start(patch, tiny_run.config(rl__seed=77, rl__rollouts=2), tmp_path / "other")
+  assert samples(other) != samples(finished)
+
+
+# Resume ------------------------------------------------------------------------------------------
+
+
+def test_a_killed_run_continues_as_if_nothing_had_been(finished, patch, tmp_path, capsys):
+  """Killed with rollout 2 logged and no checkpoint of it: its lines are cut, and come again."""
+  folder, save = tmp_path / "killed", r1_zero.save
+
+  def save_until_killed(checkpointer, state, ref, number, setup, score):
+    if number == 2:
+      raise Killed
+    save(checkpointer, state, ref, number, setup, score)
+
+  with patch.context() as context:
+    context.setattr(r1_zero, "save", save_until_killed)
+    with pytest.raises(Killed):
+      tiny_run.start(patch, tiny_run.config(), folder)
+  assert [r["step"] for r in steady(folder)] == [0, 1, 2, 3, 4]
+  with (folder / "metrics.jsonl").open("a") as file:
+    file.write('{"step": 5, "polic')
+  tiny_run.start(patch, tiny_run.config(), folder)
+  assert "continuing after rollout 1" in capsys.readouterr().out
+  assert steady(folder) == steady(finished)
+  assert samples(folder) == samples(finished)
+
+
+def test_a_finished_run_started_again_changes_nothing(finished, patch, capsys):
+  before = [(finished / name).read_bytes() for name in ("metrics.jsonl", "samples.jsonl")]
+  tiny_run.start(patch, tiny_run.config(), finished)
+  assert [(finished / n).read_bytes() for n in ("metrics.jsonl", "samples.jsonl")] == before
+  assert "continuing after rollout 3" in capsys.readouterr().out
+
+
+def test_the_reference_is_refreshed_and_survives_a_restart(patch, tmp_path):
+  """With a refresh after every second rollout, KL is 0 again in the first update of the third."""
+  made = tiny_run.config(rl__reference_every=4, grpo__kl=0.01)
+  folder = tiny_run.start(patch, made, tmp_path / "refreshed")
+  kl = {r["step"]: r["policy/kl"] for r in steady(folder) if "policy/kl" in r}
+  assert kl[1] < 1e-9
+  assert kl[3] > 1e-8
+  assert kl[5] < 1e-9
+  checkpointer = checkpoint.read_folder(folder / "checkpoints")
+  saved = checkpointer.load_checkpointables(checkpointer.latest.step)
+  assert abs(saved["ref"]["embed_VD"] - saved["params"]["embed_VD"]).max() > 0
+
+
+def test_nan_in_a_row_stops_the_run_and_leaves_the_last_checkpoint(patch, tmp_path):
+  folder, learn = tmp_path / "nan", r1_zero.learn
+
+  def poisoned(state, scored, setup, number):
+    if number == 1:
+      scored.advantage_B[:] = math.nan
+    return learn(state, scored, setup, number)
+
+  with patch.context() as context:
+    context.setattr(r1_zero, "learn", poisoned)
+    with pytest.raises(FloatingPointError, match="in 2 updates in a row at update 4"):
+      tiny_run.start(patch, tiny_run.config(rl__patience=2), folder)
+  assert checkpoint.read_folder(folder / "checkpoints").latest.step == 2
+
+
+# The user's own questions and rewards ------------------------------------------------------------
+
+
+def write(path, count=40):
+  rows = [{"id": f"q{i}", "prompt": f"{i} + {i} ?", "answer": str(2 * i)} for i in range(count)]
+  rows += [{"id": f"o{i}", "prompt": f"{i} + 1 ?", "answer": str(i + 1)} for i in range(count)]
+  path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+  return str(path)
+
+
+def test_own_questions_and_own_rewards_run_through(patch, tmp_path, capsys):
+  short, picky = "tests.experiments.own:short", "tests.experiments.own:picky"
+  made = tiny_run.config(
+    data__questions=write(tmp_path / "sums.jsonl"),
+    data__share=0.2,
+    reward__own=((short, 0.5), (picky, 0.25)),
+    rl__rollouts=2,
+  )
+  folder = tiny_run.start(patch, made, tmp_path / "own")
+  found = metrics.read(folder / "samples.jsonl")
+  for record in found:
+    assert record["parts"][short] == float(record["tokens"] < 12)
+    parts = record["parts"]
+    total = parts["accuracy"] + 0.1 * parts["format"] + 0.5 * parts[short] + 0.25 * parts[picky]
+    if record["verdict"] == "no_verdict":
+      assert (record["reward"], record["advantage"]) == (0, 0)
+      assert int(record["answer"]) % 2
+    else:
+      assert record["reward"] == pytest.approx(total)
+  missing = sum(r["verdict"] == "no_verdict" for r in found[:16]) / 16
+  first = metrics.read(folder / "metrics.jsonl")[2]
+  assert first["verdict/no_verdict"] == missing > 0
+  assert f"reward/{short}" in first
+  assert "the judge is out for lunch" in capsys.readouterr().out
+
+
+# Refusals ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_compute(monkeypatch):
+  """The base may not even be looked for."""
+
+  def fail(*_):
+    raise AssertionError("computed before the input was checked")
+
+  monkeypatch.setattr(pretrain, "cached_base", fail)
+  monkeypatch.setattr(workdir, "load", fail)
+
+
+def refused(patch, tmp_path, match, **changes):
+  with pytest.raises(ValueError, match=match):
+    tiny_run.start(patch, tiny_run.config(**changes), tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"grpo__group": 1}, "a group of one has no baseline"),
+    ({"batch__minibatches": 3}, "16 samples do not divide into minibatches=3"),
+    ({"data__questions": "no/such/file.jsonl"}, "no/such/file.jsonl: no such file or folder"),
+    ({"reward__own": (("tests.experiments.own:nothing", 1.0),)}, "has no function 'nothing'"),
+    ({"data__count": 10**6}, "distinct train problems were found"),
+  ],
+)
+def test_what_cannot_work_is_refused_before_any_compute(
+  patch, tmp_path, no_compute, changes, message
+):
+  refused(patch, tmp_path, message, **changes)
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ('{"prompt": "1 + 1 ?", "answer": "2"}\n{"prompt": \n', r"bad.jsonl:2: not JSON"),
+    ('{"prompt": "1 + 1 ?"}\n', r"bad.jsonl:1: no 'answer'"),
+    ("", "bad.jsonl: no question in it"),
+  ],
+)
+def test_a_broken_line_is_told_by_file_and_line(patch, tmp_path, no_compute, text, message):
+  (tmp_path / "bad.jsonl").write_text(text)
+  refused(patch, tmp_path, message, data__questions=str(tmp_path / "bad.jsonl"))
+
+
+def test_a_question_longer_than_the_context_is_named(patch, tmp_path):
+  path = pathlib.Path(write(tmp_path / "long.jsonl"))
+  long = {"id": "the long one", "prompt": "1 + " * 60 + "1 ?", "answer": "61"}
+  path.write_text(path.read_text() + json.dumps(long) + "\n")
+  refused(patch, tmp_path, r"question 'the long one' has .* tokens", data__questions=str(path))
+
+
+def test_a_model_folder_that_is_none_is_named(patch, tmp_path):
+  refused(patch, tmp_path, "is no workdir of r1", model=str(tmp_path))
+
+
+def test_a_workdir_of_another_config_is_refused_by_the_setting(finished, patch):
+  before = sorted(path.name for path in finished.iterdir())
+  with pytest.raises(ValueError, match="rl.seed: 1 there, 5 now"):
+    tiny_run.start(patch, tiny_run.config(rl__seed=5), finished)
+  assert sorted(path.name for path in finished.iterdir()) == before
+
+
+def command(config, folder, *more):
+  module = ["-m", "experiments.r1_zero", f"--config=configs/r1_zero.py:{config}"]
+  return [sys.executable, *module, f"--workdir={folder}", *more]
+
+
+@pytest.mark.parametrize(
+  ("config", "more", "message"),
+  [
+    ("huge", [], "unknown setting 'huge'"),
+    ("tiny", ["--config.grpo.beta=1"], "beta"),
+  ],
+)
+def test_the_command_line_refuses_what_it_does_not_know(tmp_path, config, more, message):
+  done = subprocess.run(
+    command(config, tmp_path / "run", *more), cwd=ROOT, capture_output=True, text=True, timeout=120
+  )
+  assert done.returncode != 0
+  assert message in done.stderr
+  assert not (tmp_path / "run").exists()
+
+
+# Slow --------------------------------------------------------------------------------------------
+
+
+def flag(name, value):
+  return f"--config.{name}={value}"
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_ends_like_the_one_that_was_not(finished, tmp_path):
+  """The real command and the real signal, at four moments of the run."""
+  folder = tmp_path / "killed"
+  whole = command("tiny", folder, *(flag(*item) for item in tiny_run.CHANGES.items()))
+  for lines in (1, 2, 4, 6):
+    child = subprocess.Popen(whole, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    path, started = folder / "metrics.jsonl", time.monotonic()
+    while not path.exists() or path.read_text().count("\n") < lines:
+      assert child.poll() is None, child.stderr.read().decode()
+      assert time.monotonic() - started < 300
+      time.sleep(0.01)
+    os.kill(child.pid, signal.SIGKILL)
+    child.communicate()
+  subprocess.run(whole, cwd=ROOT, check=True, capture_output=True, timeout=300)
+  assert steady(folder) == steady(finished)
+  assert samples(folder) == samples(finished)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", list(recipe.sweep()), ids=str)
+def test_every_entry_of_the_sweep_runs_three_rollouts(patch, tmp_path, changes):
+  made = tiny_run.with_changes(tiny_run.config(), dict(changes))
+  found = metrics.read(tiny_run.start(patch, made, tmp_path / "run") / "metrics.jsonl")
+  losses = [r["policy/loss"] for r in found if "policy/loss" in r]
+  assert len(losses) == 6
+  assert all(map(math.isfinite, losses))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mesh", [{"data": 8}, {"data": 2, "fsdp": 2, "tensor": 2}], ids=str)
+def test_a_mesh_of_eight_devices_gives_the_first_rollout_of_one(finished, patch, tmp_path, mesh):
+  made = tiny_run.config(mesh=mesh, batch__microbatch_tokens=96 * 8, rl__rollouts=2)
+  folder = tiny_run.start(patch, made, tmp_path / "mesh")
+  assert samples(folder).splitlines()[0] == samples(finished).splitlines()[0]
+  wanted, got = (steady(f)[1] for f in (finished, folder))
+  for name in ("policy/loss", "policy/entropy", "policy/grad_norm"):
+    assert got[name] == pytest.approx(wanted[name], rel=1e-3, abs=1e-6), name

@@ -1,0 +1,66 @@
+"""R1-Zero on a model of a few thousand parameters: a run of seconds, for the tests."""
+
+import types
+
+from configs import r1_zero as recipe
+from experiments import r1_zero
+
+CHANGES = {
+  "base.model.D": 16,
+  "base.model.F": 32,
+  "base.model.H": 4,
+  "base.model.N": 2,
+  "base.model.K": 8,
+  "base.model.stacks": (("dense", 1),),
+  "base.model.context": 96,
+  "base.model.attention_block": 32,
+  "base.world.terms": ((2, 0.5), (3, 0.5)),
+  "base.pretrain.steps": 30,
+  "base.pretrain.rows": 8,
+  "base.pretrain.row_tokens": 128,
+  "base.pretrain.tokenizer_documents": 300,
+  "base.optimizer.warmup": 2,
+  "data.count": 64,
+  "data.terms": ((2, 0.5), (3, 0.5)),
+  "rl.rollouts": 3,
+  "rl.questions_per_rollout": 4,
+  "rl.limit": ((0, 24),),
+  "rl.checkpoint_every": 1,
+  "grpo.group": 4,
+  "grpo.max_tokens": 24,
+  "batch.row_tokens": 96,
+  "batch.microbatch_tokens": 192,
+  "batch.minibatches": 2,
+  "sampler.slots": 16,
+  "optimizer.warmup": 1,
+  "eval.questions": 16,
+  "eval.wide": 4,
+  "eval.samples": 2,
+  "eval.limit": 24,
+}
+
+
+def config(**changes):
+  """The tiny recipe, made tinier; a double underscore in a name stands for the dot."""
+  made = recipe.get_config("tiny")
+  made.update_from_flattened_dict(CHANGES)
+  dotted = {name.replace("__", "."): value for name, value in changes.items()}
+  return with_changes(made, dotted)
+
+
+def with_changes(made, changes):
+  mesh = changes.pop("mesh", None)
+  made.update_from_flattened_dict(changes)
+  if mesh:
+    with made.unlocked():
+      made.mesh = mesh
+  return made
+
+
+def start(monkeypatch, made, folder):
+  """What `python -m experiments.r1_zero` does, in this process."""
+  with monkeypatch.context() as patch:
+    patch.setattr(r1_zero, "CONFIG", types.SimpleNamespace(value=made))
+    patch.setattr(r1_zero, "WORKDIR", types.SimpleNamespace(value=str(folder)))
+    r1_zero.main([])
+  return folder

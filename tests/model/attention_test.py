@@ -1,0 +1,132 @@
+"""The attention oracle against a float64 loop; joining and decoding against the oracle."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from r1.model import attention
+from tests.model import reference
+
+H, N, K = 4, 2, 8
+
+
+def draw(places, seed=0):
+  """(query_BLHK, key_BMNK, value_BMNK) for these places."""
+  rng = np.random.default_rng(seed)
+  (B, L), M = places.position_BL.shape, places.position_BM.shape[1]
+  shapes = (B, L, H, K), (B, M, N, K), (B, M, N, K)
+  return tuple(jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in shapes)
+
+
+def own(position, segment):
+  """Places of queries whose keys are their own tokens."""
+  at = jnp.asarray(position, jnp.int32), jnp.asarray(segment, jnp.int32)
+  return attention.Places(*at, *at)
+
+
+def packed():
+  """Two rows of 11: documents of 4, 3 and 1 tokens with 3 of padding; and one document of 11."""
+  position = [[0, 1, 2, 3, 0, 1, 2, 0, 0, 0, 0], list(range(11))]
+  return own(position, [[1, 1, 1, 1, 2, 2, 2, 3, 0, 0, 0], [1] * 11])
+
+
+def cached(tokens=5, slots=13):
+  """Rows that hold 8 and 3 tokens before `tokens` new ones (the second row: 2 and padding)."""
+  start, new = np.array([[8], [3]]), np.array([[tokens], [min(2, tokens)]])
+  position = start + np.arange(tokens)
+  slot = np.broadcast_to(np.arange(slots), (2, slots))
+  at_query = position, np.arange(tokens) < new
+  at_key = slot, slot < start + new
+  return attention.Places(*(jnp.asarray(x, jnp.int32) for x in (*at_query, *at_key)))
+
+
+LAYOUTS = {"packed": packed, "cached": cached}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_oracle_equals_a_float64_loop(layout):
+  places = LAYOUTS[layout]()
+  arrays = draw(places)
+  out, lse = jax.jit(attention.einsum)(*arrays, places)
+  want_out, want_lse = reference.attention(*arrays, places)
+  np.testing.assert_allclose(out, want_out, rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(lse, want_lse, rtol=1e-5, atol=1e-6)
+
+
+def test_who_sees_whom_by_hand():
+  places = own([[0, 1, 0, 0]], [[1, 1, 2, 0]])
+  want = [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]  # padding sees not even itself
+  np.testing.assert_array_equal(attention.visible(places)[0], np.array(want, bool))
+
+
+def test_one_key_gives_its_value_and_its_score():
+  # K = 8, all ones: score 8 / sqrt(8) = 2.828427.
+  places = own([[0]], [[1]])
+  value = jnp.arange(N * K, dtype=jnp.float32).reshape(1, 1, N, K)
+  out, lse = attention.einsum(jnp.ones((1, 1, H, K)), jnp.ones((1, 1, N, K)), value, places)
+  np.testing.assert_allclose(lse, np.full((1, 1, H), 2.828427), rtol=1e-6)
+  # Heads 0 and 1 share the first key head, 2 and 3 the second.
+  np.testing.assert_array_equal(out[0, 0], np.asarray(value)[0, 0][[0, 0, 1, 1]])
+
+
+def test_large_scores_do_not_overflow():
+  places = packed()
+  query, key, value = draw(places)
+  out, lse = jax.jit(attention.einsum)(200 * query, 200 * key, value, places)
+  assert np.isfinite(out).all()
+  assert np.isfinite(lse).all()
+  assert np.abs(lse[1]).max() > 1000  # exp(89) would be infinite
+  assert not out[0, 8:].any()
+  assert (lse[0, 8:] == attention.NEVER).all()
+
+
+def keys_between(places, arrays, first, last):
+  """The places and arrays with the keys first .. last - 1 alone."""
+  query, key, value = arrays
+  part = places.replace(
+    position_BM=places.position_BM[:, first:last], segment_BM=places.segment_BM[:, first:last]
+  )
+  return query, key[:, first:last], value[:, first:last], part
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("cuts", [(6,), (2, 7)])
+def test_results_over_disjoint_keys_join_to_the_whole(layout, cuts):
+  places = LAYOUTS[layout]()
+  arrays = draw(places)
+  edges = (0, *cuts, places.position_BM.shape[1])
+
+  @jax.jit
+  def joined(arrays):
+    parts = [keys_between(places, arrays, *edges[i : i + 2]) for i in range(len(edges) - 1)]
+    return attention.join([attention.einsum(*part) for part in parts])
+
+  out, lse = joined(arrays)
+  want_out, want_lse = jax.jit(attention.einsum)(*arrays, places)
+  np.testing.assert_allclose(out, want_out, rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(lse, want_lse, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("tokens", [1, 5])
+def test_the_body_that_reads_the_cache_equals_the_loop(tokens):
+  """Keys lie in it with their slots last, values with their slots before the head's numbers."""
+  places = cached(tokens)
+  query, key, value = draw(places)
+  layout = jnp.transpose(key, (0, 2, 3, 1)), jnp.transpose(value, (0, 2, 1, 3))
+  out, lse = jax.jit(attention.held)(query, *layout, places)
+  want_out, want_lse = reference.attention(query, key, value, places)
+  np.testing.assert_allclose(out, want_out, rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(lse, want_lse, rtol=1e-5, atol=1e-6)
+
+
+def test_an_empty_slot_gets_zeros_and_disturbs_no_other():
+  places = cached(tokens=1)
+  arrays = draw(places)
+  out, lse = attention.einsum(*arrays, places)
+  empty = places.replace(segment_BL=jnp.array([[0], [1]]))
+  got_out, got_lse = attention.einsum(*arrays, empty)
+  assert not got_out[0].any()
+  assert (got_lse[0] == attention.NEVER).all()
+  np.testing.assert_array_equal(got_out[1], out[1])
+  np.testing.assert_array_equal(got_lse[1], lse[1])

@@ -1,0 +1,107 @@
+"""Blockwise attention equals the oracle, gradients included, without an [L, L] array."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from r1.model import attention, blockwise, heads, transformer
+from tests.model import attention_test, tiny
+
+BODIES = {
+  "packed": (attention_test.packed, True),
+  "packed, all blocks": (attention_test.packed, False),
+  "cached": (attention_test.cached, False),
+}
+
+
+def pull(body, arrays, places):
+  """(out, logsumexp, gradients of query, key, value) under random cotangents of both results."""
+  rng = np.random.default_rng(5)
+  results, back = jax.vjp(lambda *a: body(*a, places), *arrays)
+  cotangents = tuple(jnp.asarray(rng.standard_normal(x.shape), jnp.float32) for x in results)
+  return *results, *back(cotangents)
+
+
+def compare(got, want):
+  names = ("out", "logsumexp", "d query", "d key", "d value")
+  for name, a, b in zip(names, got, want, strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("block", [1, 4, 64])
+@pytest.mark.parametrize("layout", BODIES)
+def test_blockwise_equals_the_oracle_in_values_and_gradients(layout, block):
+  make, causal = BODIES[layout]
+  places = make()
+  arrays = attention_test.draw(places)
+  body = functools.partial(blockwise.blockwise, block=block, causal=causal)
+  got = jax.jit(functools.partial(pull, body))(arrays, places)
+  want = jax.jit(functools.partial(pull, attention.einsum))(arrays, places)
+  compare(got, want)
+  assert all(np.abs(x).max() > 0.1 for x in want)  # nothing was compared with zeros
+
+
+def test_the_gradient_of_the_logsumexp_is_not_lost():
+  """Half of a joined result flows through it; out alone would pass without."""
+  places = attention_test.packed()
+  arrays = attention_test.draw(places)
+
+  def total(body):
+    return lambda query: jnp.sum(jnp.where(lse(body, query) > -1e29, lse(body, query), 0.0))
+
+  def lse(body, query):
+    return body(query, *arrays[1:], places)[1]
+
+  body = functools.partial(blockwise.blockwise, block=4, causal=True)
+  got, want = (jax.grad(total(b))(arrays[0]) for b in (body, attention.einsum))
+  np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+  assert np.abs(want).max() > 0.1
+
+
+def test_padding_gets_zeros_and_gives_no_gradient():
+  places = attention_test.packed()
+  arrays = attention_test.draw(places)
+  body = functools.partial(blockwise.blockwise, block=4, causal=True)
+  out, lse, *gradients = jax.jit(functools.partial(pull, body))(arrays, places)
+  assert (out[0, 8:] == 0).all()
+  assert (lse[0, 8:] == attention.NEVER).all()
+  assert all((gradient[0, 8:] == 0).all() for gradient in gradients)
+  assert all(np.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_poisoned_padding_changes_nothing():
+  places = attention_test.packed()
+  arrays = attention_test.draw(places)
+  body = functools.partial(blockwise.blockwise, block=4, causal=True)
+  poisoned = tuple(x.at[0, 8:].set(1e9) for x in arrays)
+  plain, odd = (jax.jit(body)(*a, places)[0] for a in (arrays, poisoned))
+  np.testing.assert_array_equal(plain[0, :8], odd[0, :8])
+
+
+def test_large_scores_do_not_overflow():
+  places = attention_test.packed()
+  query, key, value = attention_test.draw(places)
+  arrays = 60 * query, 60 * key, value
+  body = functools.partial(blockwise.blockwise, block=3, causal=True)
+  out, lse = body(*arrays, places)
+  want_out, want_lse = attention.einsum(*arrays, places)
+  np.testing.assert_allclose(out, want_out, rtol=1e-4, atol=1e-4)
+  np.testing.assert_allclose(lse, want_lse, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("attend", "whole"), [("blockwise", False), ("einsum", True)])
+def test_training_makes_no_array_of_length_by_length(attend, whole):
+  """Forward and backward at 512 tokens, block 128: the oracle has one, blockwise has none."""
+  L = 512
+  cfg = tiny.config(attend=attend, attention_block=128, context=L, logit_chunk=64)
+  row = jax.ShapeDtypeStruct((1, L), jnp.int32)
+
+  def loss(params, token_BL, position_BL, segment_BL):
+    out = transformer.forward(params, token_BL, position_BL, segment_BL, cfg)
+    return jnp.sum(heads.logp(params, out.hidden_BLD, token_BL, cfg, 1.0)[0])
+
+  largest = tiny.largest(jax.value_and_grad(loss), tiny.params(cfg), row, row, row)
+  assert (largest >= L * L) == whole

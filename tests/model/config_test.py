@@ -1,0 +1,45 @@
+"""A model's settings: refused where they do not fit each other."""
+
+import dataclasses
+
+import pytest
+
+from r1.model import config
+from tests.model import tiny
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"H": 5}, "H=5 query heads cannot share N=2"),
+    ({"K": 7}, "K=7: rotary embedding needs an even head size"),
+    ({"ids": 33}, "ids=33 of the tokenizer do not fit V=32"),
+    ({"ids": 0}, "ids=0 of the tokenizer do not fit V=32"),
+    ({"attend": "flash"}, r"attend='flash'; there are \('einsum', 'blockwise'\)"),
+    ({"remat": "full"}, "remat='full'; there are"),
+    ({"dtype": "float16"}, "dtype='float16'; there are"),
+    ({"attention_block": 0}, "attention_block=0 and logit_chunk=8 must be >= 1"),
+    ({"logit_chunk": 0}, "logit_chunk=0 must be >= 1"),
+  ],
+)
+def test_settings_that_do_not_fit_are_refused_with_their_numbers(changes, message):
+  with pytest.raises(ValueError, match=message):
+    tiny.config(**changes)
+
+
+def test_queries_per_key_head_by_hand():
+  assert tiny.config(H=4, N=2).R == 2
+  assert tiny.config(H=4, N=1).R == 4
+
+
+def test_a_setting_left_out_is_an_error_and_not_a_default():
+  settings = {name: value for name, value in tiny.SETTINGS.items() if name != "rope_base"}
+  with pytest.raises(TypeError, match="rope_base"):
+    config.ModelConfig(**settings)
+
+
+def test_a_config_is_a_constant_of_a_compiled_program():
+  assert hash(tiny.config()) == hash(tiny.config())
+  assert tiny.config() == tiny.config() != tiny.config(tied=False)
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    tiny.config().D = 8  # pyright: ignore

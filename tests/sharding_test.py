@@ -1,0 +1,157 @@
+"""Eight virtual devices give one device's numbers, and each holds its share of the weights."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from r1 import sharding, spec
+from r1.algorithms import grpo
+from r1.model import transformer
+from r1.train import optimizer, rl
+from r1.train import state as states
+from r1.train import step as steps
+from tests.algorithms import rows
+from tests.model import tiny
+
+MESHES = ({"fsdp": 4, "tensor": 2}, {"data": 2, "fsdp": 2, "tensor": 2})
+RATE = {
+  "learning_rate": 1e-2,
+  "warmup": 0,
+  "steps": 10,
+  "final": 1.0,
+  "b1": 0.9,
+  "b2": 0.95,
+  "eps": 1e-2,  # so that Adam's first step does not turn rounding into a sign
+  "weight_decay": 0.1,
+  "clip": 1.0,
+}
+CFG = tiny.config(D=32, F=32, V=64, ids=60, tied=False, attention_block=8, logit_chunk=32)
+
+
+def microbatches(cfg, U=2, B=8, L=16):
+  """Two packed micro-batches of random documents with every number of the loss set."""
+  rng = np.random.default_rng(4)
+  shape = U, B, L
+  packed = tiny.packed(tiny.documents([11, 5] * (U * B - 2), cfg), L, rows=U * B)
+  packed = jax.tree.map(lambda x: x.reshape(shape), packed)
+  noise = lambda: rng.standard_normal(shape).astype(np.float32)
+  return grpo.GrpoBatch(
+    token_BL=packed.token_BL,
+    position_BL=packed.position_BL,
+    segment_BL=packed.segment_BL,
+    target_BL=packed.target_BL,
+    weight_BL=np.where(packed.scored_BL, 1 / packed.scored_BL.sum(), 0).astype(np.float32),
+    advantage_BL=noise(),
+    old_logp_BL=-3 + 0.1 * noise(),
+    ref_logp_BL=-3 + 0.1 * noise(),
+    sampler_logp_BL=-3 + 0.1 * noise(),
+  ), np.full(U, 0.8, np.float32)
+
+
+@functools.cache
+def learned(sizes):
+  """(loss, gradient, state after an update, metrics) on a mesh, or on one device with None."""
+  mesh = None if sizes is None else sharding.make_mesh(dict(sizes))
+  cfg = tiny.config(**(vars(CFG) | {"rules": None if mesh is None else sharding.FSDP_TENSOR}))
+  specs = transformer.specs(cfg)
+  tx = optimizer.make(optimizer.OptimizerConfig(**RATE), specs)
+  loss = rl.make_loss(cfg, rows.config(kl=0.1))
+  with sharding.on(mesh):
+    homes = jax.tree.map(lambda s: s.sharding, sharding.placed(specs, mesh, cfg.rules))
+    params = jax.device_put(tiny.params(cfg), homes)
+    batch = sharding.place(microbatches(cfg), mesh=mesh, rules=cfg.rules)
+    grads, value, _ = jax.jit(functools.partial(steps.accumulate, loss))(params, batch, 2)
+    state = jax.jit(states.init, static_argnums=1)(params, tx)
+    state, metrics = jax.jit(steps.make_update(loss, tx))(state, batch, 2)
+  return value, grads, state, metrics
+
+
+def near(a, b):
+  np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("sizes", MESHES)
+def test_a_mesh_gives_the_numbers_of_one_device(sizes):
+  """Loss (so forward and log-probabilities), gradients, updated weights and metrics."""
+  want, got = learned(None), learned(tuple(sizes.items()))
+  jax.tree.map(near, want, got)
+  for path, gradient in spec.flatten(want[1]).items():
+    assert np.abs(gradient).max() > 1e-4, path
+
+
+def shards(s, sizes) -> int:
+  """Into how many pieces the table of letters cuts a parameter on a mesh of these sizes."""
+  table = dict(sharding.FSDP_TENSOR.weight)
+  return math.prod(sizes[table[letter]] for letter in s.axes if letter in table)
+
+
+@pytest.mark.parametrize("sizes", MESHES)
+def test_a_device_holds_its_share_of_every_parameter_and_no_copy(sizes):
+  """Before and after an update, and so for the moments; the gains of single heads are whole."""
+  _, grads, state, _ = learned(tuple(sizes.items()))
+  specs = spec.flatten(transformer.specs(CFG))
+  adam = next(part for part in jax.tree.leaves(state.opt, is_leaf=is_adam) if is_adam(part))
+  for tree in (state.params, adam.mu, adam.nu, grads):
+    held = total = 0
+    for path, x in spec.flatten(tree).items():
+      mine = x.addressable_shards[0].data.nbytes
+      assert mine * shards(specs[path], sizes) <= x.nbytes * 1.1, path
+      held, total = held + mine, total + x.nbytes
+    assert held * sizes["fsdp"] * sizes["tensor"] <= total * 1.1
+
+
+def is_adam(node) -> bool:
+  return hasattr(node, "mu")
+
+
+@pytest.mark.parametrize("sizes", MESHES)
+def test_first_values_are_made_in_their_shards(sizes):
+  mesh = sharding.make_mesh(sizes)
+  specs = transformer.specs(CFG)
+  params = states.initial_params(jax.random.key(0), specs, mesh, sharding.FSDP_TENSOR)
+  want = states.initial_params(jax.random.key(0), specs, None, None)
+  jax.tree.map(near, params, want)
+  table_VD = params["embed_VD"]
+  assert table_VD.sharding.spec == P("tensor", "fsdp")
+  assert table_VD.addressable_shards[0].data.shape == (64 // 2, 32 // sizes["fsdp"])
+
+
+def test_letters_become_mesh_axes():
+  weight, act = sharding.FSDP_TENSOR.weight, sharding.FSDP_TENSOR.act
+  assert sharding.pspec("ZDHK", weight) == P(None, "fsdp", "tensor", None)
+  assert sharding.pspec("UBL", act) == P(None, ("data", "fsdp"), None)
+  with pytest.raises(ValueError, match=r"'HF' maps to .* one mesh axis would split two dimensions"):
+    sharding.pspec("HF", weight)
+  with pytest.raises(ValueError, match="one mesh axis would split two"):
+    sharding.pspec("BD", (("B", ("data", "fsdp")), ("D", "fsdp")))
+
+
+def test_a_mesh_that_does_not_fit_the_devices_is_refused():
+  with pytest.raises(ValueError, match=r"mesh \{'fsdp': 3\} needs 3 devices; there are 8"):
+    sharding.make_mesh({"fsdp": 3})
+  with pytest.raises(ValueError, match=r"unknown mesh axes \['model'\]; there are \('data'"):
+    sharding.make_mesh({"model": 8})
+
+
+def test_without_a_mesh_everything_stays_on_one_device():
+  x = jnp.ones((2, 3))
+  assert sharding.shard(x, "BD", None) is x
+  assert sharding.place(x, mesh=None, rules=None) is x
+  homes = spec.flatten(sharding.placed(transformer.specs(CFG), None, None))
+  assert {s.sharding.device_set == {jax.devices()[0]} for s in homes.values()} == {True}
+  with sharding.on(None):
+    assert jax.sharding.get_abstract_mesh().empty
+
+
+def test_a_batch_is_split_over_data_and_fsdp():
+  mesh = sharding.make_mesh(MESHES[1])
+  x, heat = sharding.place(
+    (np.zeros((2, 8, 5)), np.zeros(2)), mesh=mesh, rules=sharding.FSDP_TENSOR
+  )
+  assert x.addressable_shards[0].data.shape == (2, 2, 5)
+  assert heat.addressable_shards[0].data.shape == (2,)
