@@ -228,6 +228,16 @@ def evaluate(params, setup: Setup, step: int) -> dict:
   return result
 
 
+def warn_if_hopeless(base: dict, setup: Setup) -> None:
+  """Says so where the base is hardly ever right: RL can only select what sampling finds."""
+  k = setup.stage.eval.samples
+  if (found := base[f"eval/pass@{k}"]) < 0.5:
+    setup.console.print(
+      f"[yellow]only {found:.0%} of the questions are answered rightly by any of {k} samples of the "
+      "base: there is little for RL to reinforce; train the base for longer or ask easier questions"
+    )
+
+
 def collect(params, ref, setup: Setup, number: int):
   """(scored rollout, seconds per part): sample, reward, and score rollout `number`."""
   stage, clock = setup.stage, [time.monotonic()]
@@ -308,7 +318,8 @@ def iterate(state, ref, setup: Setup, number: int):
       f"[red]the first update is not on-policy: |ratio - 1| = {found[0]['policy/ratio_gap']:.1e}"
     )
   for error in scored.rewards.errors[:3]:
-    setup.console.print(f"[red]no verdict: {error}")
+    # The text is foreign: its square brackets are no mark-up.
+    setup.console.print(f"no verdict: {error}", style="red", markup=False, soft_wrap=True)
   return state, found[-1] | values
 
 
@@ -329,7 +340,7 @@ def train(setup: Setup, state, ref) -> None:
   checkpointer = checkpoint.open_folder(setup.folder / "checkpoints", keep=stage.rl.keep)
   done, state, ref = resume(checkpointer, setup, state, ref)
   if done == 0:
-    evaluate(state.params, setup, 0)
+    warn_if_hopeless(evaluate(state.params, setup, 0), setup)
   with progress.bar(setup.console, total, done) as show:
     for number in range(done, total):
       state, values = iterate(state, ref, setup, number)
