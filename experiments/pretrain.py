@@ -5,9 +5,9 @@
 The same settings are made once per user and found again by their digest.
 """
 
+import functools
 import pathlib
 import shutil
-import sys
 import time
 
 import rich.console
@@ -18,16 +18,6 @@ from r1.train import host, pretrain, run
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "FILE.py:settings, see configs/")
 WORKDIR = flags.DEFINE_string("workdir", None, "where the base goes")
-
-
-def parse(argv):
-  """Reads the flags; an override of a setting that does not exist ends here, with what exists."""
-  try:
-    return app.parse_flags_with_usage(argv)
-  except AttributeError:  # ml_collections names the key and not what there is
-    sys.argv = [arg for arg in argv if not arg.startswith("--config.")]
-    app.parse_flags_with_usage(sys.argv)
-    sys.exit(run.unknown_settings(argv, CONFIG.value.to_dict()))
 
 
 def main(argv):
@@ -51,4 +41,4 @@ def main(argv):
 if __name__ == "__main__":
   flags.mark_flags_as_required(["config", "workdir"])
   host.restart_with_huge_pages()
-  app.run(main, flags_parser=parse)
+  app.run(main, flags_parser=functools.partial(run.parse, config=CONFIG))

@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import math
 import pathlib
-import sys
 import time
 from collections.abc import Callable
 
@@ -233,8 +232,8 @@ def warn_if_hopeless(base: dict, setup: Setup) -> None:
   k = setup.stage.eval.samples
   if (found := base[f"eval/pass@{k}"]) < 0.5:
     setup.console.print(
-      f"[yellow]only {found:.0%} of the questions are answered rightly by any of {k} samples of the "
-      "base: there is little for RL to reinforce; train the base for longer or ask easier questions"
+      f"[yellow]only {found:.0%} of the questions have a right answer among {k} samples of the "
+      "base: RL has little to reinforce; train the base for longer or ask easier questions"
     )
 
 
@@ -369,16 +368,6 @@ def finish(params, setup: Setup, step: int) -> None:
     setup.console.print(f"  {setup.folder / name}", soft_wrap=True)
 
 
-def parse(argv):
-  """Reads the flags; an override of a setting that does not exist ends here, with what exists."""
-  try:
-    return app.parse_flags_with_usage(argv)
-  except AttributeError:  # ml_collections names the key and not what there is
-    sys.argv = [arg for arg in argv if not arg.startswith("--config.")]
-    app.parse_flags_with_usage(sys.argv)
-    sys.exit(run.unknown_settings(argv, CONFIG.value.to_dict()))
-
-
 def main(argv):
   del argv
   started, console = time.monotonic(), rich.console.Console()
@@ -401,4 +390,4 @@ def main(argv):
 if __name__ == "__main__":
   flags.mark_flags_as_required(["config", "workdir"])
   host.restart_with_huge_pages()
-  app.run(main, flags_parser=parse)
+  app.run(main, flags_parser=functools.partial(run.parse, config=CONFIG))

@@ -7,9 +7,11 @@ import json
 import pathlib
 import platform
 import subprocess
+import sys
 from collections.abc import Sequence
 
 import jax
+from absl import app, flags
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "sentencepiece")
 
@@ -23,6 +25,16 @@ def flatten(config: dict, prefix: str = "") -> dict[str, object]:
     else:
       flat[prefix + name] = json.loads(json.dumps(value))
   return flat
+
+
+def parse(argv: Sequence[str], config: flags.FlagHolder):
+  """Reads a command line; an override of a setting that does not exist ends here."""
+  try:
+    return app.parse_flags_with_usage(list(argv))
+  except AttributeError as error:  # ml_collections names the key and not what there is
+    sys.argv = [arg for arg in argv if not arg.startswith("--config.")]
+    app.parse_flags_with_usage(sys.argv)
+    sys.exit(unknown_settings(argv, config.value.to_dict()) or str(error))
 
 
 def unknown_settings(argv: Sequence[str], config: dict) -> str:
