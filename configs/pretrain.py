@@ -29,7 +29,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     "slip_switching": 0.10,
     "direct_ok": 0.3,
     "malformed": 0.25,
-    "worked": 0.35,
+    "worked": 0.55,
   }
   c.pretrain = {
     "seed": a.seed,
