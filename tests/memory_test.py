@@ -24,7 +24,7 @@ QWEN = tiny.config(
   context=2048,
   tied=False,
   attention_block=128,
-  logit_chunk=512,
+  logit_chunk=256,
   remat="layer",
 )
 ADAMW = {

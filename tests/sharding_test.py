@@ -92,11 +92,11 @@ def shards(s, sizes) -> int:
 
 @pytest.mark.parametrize("sizes", MESHES)
 def test_a_device_holds_its_share_of_every_parameter_and_no_copy(sizes):
-  """Before and after an update, and so for the moments; the gains of single heads are whole."""
-  _, grads, state, _ = learned(tuple(sizes.items()))
+  """After an update, so the next step starts as the first did; and the moments likewise."""
+  _, _, state, _ = learned(tuple(sizes.items()))
   specs = spec.flatten(transformer.specs(CFG))
   adam = next(part for part in jax.tree.leaves(state.opt, is_leaf=is_adam) if is_adam(part))
-  for tree in (state.params, adam.mu, adam.nu, grads):
+  for tree in (state.params, adam.mu, adam.nu):
     held = total = 0
     for path, x in spec.flatten(tree).items():
       mine = x.addressable_shards[0].data.nbytes
@@ -109,16 +109,15 @@ def is_adam(node) -> bool:
   return hasattr(node, "mu")
 
 
-@pytest.mark.parametrize("sizes", MESHES)
-def test_first_values_are_made_in_their_shards(sizes):
-  mesh = sharding.make_mesh(sizes)
+def test_first_values_are_made_in_their_shards():
+  mesh = sharding.make_mesh(MESHES[0])
   specs = transformer.specs(CFG)
   params = states.initial_params(jax.random.key(0), specs, mesh, sharding.FSDP_TENSOR)
   want = states.initial_params(jax.random.key(0), specs, None, None)
   jax.tree.map(near, params, want)
   table_VD = params["embed_VD"]
   assert table_VD.sharding.spec == P("tensor", "fsdp")
-  assert table_VD.addressable_shards[0].data.shape == (64 // 2, 32 // sizes["fsdp"])
+  assert table_VD.addressable_shards[0].data.shape == (64 // 2, 32 // 4)
 
 
 def test_letters_become_mesh_axes():

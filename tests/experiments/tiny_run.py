@@ -32,6 +32,7 @@ CHANGES = {
   "batch.microbatch_tokens": 192,
   "batch.minibatches": 2,
   "sampler.slots": 16,
+  "reward.own": (("tests.experiments.own:varied", 1.0),),
   "optimizer.warmup": 1,
   "eval.questions": 16,
   "eval.wide": 4,
@@ -43,17 +44,8 @@ CHANGES = {
 def config(**changes):
   """The tiny recipe, made tinier; a double underscore in a name stands for the dot."""
   made = recipe.get_config("tiny")
-  made.update_from_flattened_dict(CHANGES)
   dotted = {name.replace("__", "."): value for name, value in changes.items()}
-  return with_changes(made, dotted)
-
-
-def with_changes(made, changes):
-  mesh = changes.pop("mesh", None)
-  made.update_from_flattened_dict(changes)
-  if mesh:
-    with made.unlocked():
-      made.mesh = mesh
+  made.update_from_flattened_dict(CHANGES | dotted)
   return made
 
 

@@ -10,6 +10,8 @@ from tests.model import reference
 
 H, N, K = 4, 2, 8
 
+einsum = jax.jit(attention.einsum)
+
 
 def draw(places, seed=0):
   """(query_BLHK, key_BMNK, value_BMNK) for these places."""
@@ -48,7 +50,7 @@ LAYOUTS = {"packed": packed, "cached": cached}
 def test_the_oracle_equals_a_float64_loop(layout):
   places = LAYOUTS[layout]()
   arrays = draw(places)
-  out, lse = jax.jit(attention.einsum)(*arrays, places)
+  out, lse = einsum(*arrays, places)
   want_out, want_lse = reference.attention(*arrays, places)
   np.testing.assert_allclose(out, want_out, rtol=1e-5, atol=1e-6)
   np.testing.assert_allclose(lse, want_lse, rtol=1e-5, atol=1e-6)
@@ -57,14 +59,14 @@ def test_the_oracle_equals_a_float64_loop(layout):
 def test_who_sees_whom_by_hand():
   places = own([[0, 1, 0, 0]], [[1, 1, 2, 0]])
   want = [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]  # padding sees not even itself
-  np.testing.assert_array_equal(attention.visible(places)[0], np.array(want, bool))
+  np.testing.assert_array_equal(jax.jit(attention.visible)(places)[0], np.array(want, bool))
 
 
 def test_one_key_gives_its_value_and_its_score():
   # K = 8, all ones: score 8 / sqrt(8) = 2.828427.
   places = own([[0]], [[1]])
   value = jnp.arange(N * K, dtype=jnp.float32).reshape(1, 1, N, K)
-  out, lse = attention.einsum(jnp.ones((1, 1, H, K)), jnp.ones((1, 1, N, K)), value, places)
+  out, lse = einsum(jnp.ones((1, 1, H, K)), jnp.ones((1, 1, N, K)), value, places)
   np.testing.assert_allclose(lse, np.full((1, 1, H), 2.828427), rtol=1e-6)
   # Heads 0 and 1 share the first key head, 2 and 3 the second.
   np.testing.assert_array_equal(out[0, 0], np.asarray(value)[0, 0][[0, 0, 1, 1]])
@@ -73,7 +75,7 @@ def test_one_key_gives_its_value_and_its_score():
 def test_large_scores_do_not_overflow():
   places = packed()
   query, key, value = draw(places)
-  out, lse = jax.jit(attention.einsum)(200 * query, 200 * key, value, places)
+  out, lse = einsum(200 * query, 200 * key, value, places)
   assert np.isfinite(out).all()
   assert np.isfinite(lse).all()
   assert np.abs(lse[1]).max() > 1000  # exp(89) would be infinite
@@ -103,7 +105,7 @@ def test_results_over_disjoint_keys_join_to_the_whole(layout, cuts):
     return attention.join([attention.einsum(*part) for part in parts])
 
   out, lse = joined(arrays)
-  want_out, want_lse = jax.jit(attention.einsum)(*arrays, places)
+  want_out, want_lse = einsum(*arrays, places)
   np.testing.assert_allclose(out, want_out, rtol=1e-5, atol=1e-6)
   np.testing.assert_allclose(lse, want_lse, rtol=1e-5, atol=1e-6)
 
@@ -123,9 +125,9 @@ def test_the_body_that_reads_the_cache_equals_the_loop(tokens):
 def test_an_empty_slot_gets_zeros_and_disturbs_no_other():
   places = cached(tokens=1)
   arrays = draw(places)
-  out, lse = attention.einsum(*arrays, places)
+  out, lse = einsum(*arrays, places)
   empty = places.replace(segment_BL=jnp.array([[0], [1]]))
-  got_out, got_lse = attention.einsum(*arrays, empty)
+  got_out, got_lse = einsum(*arrays, empty)
   assert not got_out[0].any()
   assert (got_lse[0] == attention.NEVER).all()
   np.testing.assert_array_equal(got_out[1], out[1])

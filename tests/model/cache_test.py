@@ -25,8 +25,8 @@ def extend(start, new, slots=5, z=1):
   """
   buffers = cache.empty(tiny.config(K=4), len(start), slots).stacks["dense"]
   number_BL = 10 * np.arange(len(start))[:, None] + np.arange(new)[None] + 1
-  key_BLNK = number_BL[:, :, None, None] + 1000.0 * np.arange(4) * np.ones((2, 1))
-  return cache.extend(buffers, z, jnp.asarray(start), jnp.asarray(key_BLNK), 10 * key_BLNK)
+  key_BLNK = number_BL[:, :, None, None] + np.float32(1000) * np.arange(4) * np.ones((2, 1))
+  return jax.jit(cache.extend)(buffers, z, np.asarray(start), key_BLNK, 10 * key_BLNK)
 
 
 def test_new_tokens_stand_behind_each_rows_own():

@@ -1,5 +1,7 @@
 """The one forward: against a float64 reference, packed, padded, cached, and differentiated."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from r1 import spec
 from r1.model import cache as cache_lib
-from r1.model import transformer
+from r1.model import heads, transformer
 from tests.model import reference, tiny
 
 BODIES = ("einsum", "blockwise")
@@ -169,35 +171,56 @@ def test_prefill_and_decoding_equal_the_full_forward(variant, widths):
 # Gradients and precision
 
 
-def gradients(cfg, params, packed):
-  """(loss, gradients) of the scored tokens' mean log-probability."""
+LENGTHS = (7, 5, 3)
+
+
+@functools.cache
+def gradients(**changes):
+  """(sum of the scored tokens' negative log-probabilities, gradients) over LENGTHS, packed."""
+  cfg = tiny.config(tied=False, qk_norm=True, **changes)
+  packed = tiny.packed(tiny.documents(LENGTHS, cfg), tiny.ROW, rows=2)
 
   def loss(params):
     out = transformer.forward(params, packed.token_BL, packed.position_BL, packed.segment_BL, cfg)
-    logp_BL, _ = tiny.heads.logp(params, out.hidden_BLD, packed.target_BL, cfg, 1.0)
+    logp_BL, _ = heads.logp(params, out.hidden_BLD, packed.target_BL, cfg, 1.0)
     return -jnp.sum(jnp.where(packed.scored_BL, logp_BL, 0.0))
 
-  return jax.jit(jax.value_and_grad(loss))(params)
+  return jax.jit(jax.value_and_grad(loss))(tiny.params(cfg))
 
 
-def test_rematerialised_gradients_equal_the_kept_ones_and_are_finite():
-  cfg = tiny.config(tied=False, qk_norm=True)
-  params, packed = tiny.params(cfg), tiny.packed(tiny.documents([7, 5, 3], cfg), 16, rows=2)
-  kept = gradients(cfg, params, packed)
-  again = gradients(tiny.config(tied=False, qk_norm=True, remat="layer"), params, packed)
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), kept, again)
-  for path, gradient in spec.flatten(kept[1]).items():
+@pytest.mark.parametrize("changes", [{"remat": "layer"}, {"attend": "einsum"}])
+def test_rematerialised_layers_and_the_other_body_have_the_same_gradients(changes):
+  near = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+  jax.tree.map(near, gradients(), gradients(**changes))
+
+
+def test_every_weight_has_a_finite_gradient_that_is_not_zero():
+  """An empty row of padding among the rows makes no NaN."""
+  for path, gradient in spec.flatten(gradients()[1]).items():
     assert np.isfinite(gradient).all(), path
     assert np.abs(gradient).max() > 0, path
 
 
-def test_both_bodies_give_the_same_gradients():
-  params, packed = (
-    tiny.params(tiny.config()),
-    tiny.packed(tiny.documents([7, 5, 3], tiny.config()), 16),
-  )
-  found = [gradients(tiny.config(attend=attend), params, packed) for attend in BODIES]
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *found)
+def test_the_loss_is_that_of_the_float64_reference():
+  cfg = tiny.config(tied=False, qk_norm=True)
+  params = tiny.params(cfg)
+  want = -sum(reference.logp(params, x, cfg).sum() for x in tiny.documents(LENGTHS, cfg))
+  np.testing.assert_allclose(gradients()[0], want, rtol=1e-5)
+
+
+def test_the_gradient_is_that_of_finite_differences():
+  """One number of each weight, moved by .01 either way in float64."""
+  cfg = tiny.config(tied=False, qk_norm=True)
+  documents, rng = tiny.documents(LENGTHS, cfg), np.random.default_rng(0)
+  for path, gradient in spec.flatten(gradients()[1]).items():
+    at, losses = tuple(rng.integers(0, gradient.shape)), []
+    for step in (-0.01, 0.01):
+      flat = {name: w.astype(np.float64) for name, w in spec.flatten(tiny.params(cfg)).items()}
+      flat[path][at] += step
+      params = spec.unflatten(flat)
+      losses.append(-sum(reference.logp(params, x, cfg).sum() for x in documents))
+    want = (losses[1] - losses[0]) / 0.02
+    np.testing.assert_allclose(gradient[at], want, rtol=0.02, atol=2e-3, err_msg=path)
 
 
 def test_bfloat16_computes_in_bfloat16_and_keeps_float32_weights():
@@ -208,9 +231,8 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32_weights():
   exact = run(params, packed, tiny.config(tied=False))
   error = np.abs(np.asarray(out.hidden_BLD, np.float32) - exact)[packed.segment_BL > 0]
   assert 0 < error.mean() < 0.03
-  value, grads = gradients(cfg, params, packed)
-  want = -sum(reference.logp(params, tokens, cfg).sum() for tokens in tiny.documents([7, 5], cfg))
-  np.testing.assert_allclose(value, want, rtol=0.02)
+  value, grads = gradients(dtype="bfloat16")
+  np.testing.assert_allclose(value, gradients()[0], rtol=0.02)
   assert all(g.dtype == jnp.float32 and np.isfinite(g).all() for g in jax.tree.leaves(grads))
 
 

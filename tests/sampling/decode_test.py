@@ -10,7 +10,7 @@ import pytest
 from r1.sampling import decode
 from tests.model import reference, tiny
 
-CFG = tiny.config(ids=29)
+CFG = tiny.config(ids=29, tied=False)
 PARAMS = tiny.params(CFG)
 SAMPLER = decode.SamplerConfig(top_p=1.0, slots=6, prompt_bucket=4)
 PROMPTS = [[3, 1, 0, 2], [7, 0], [5, 6, 7, 0], [9], [9], [28, 27, 26]]

@@ -1,5 +1,6 @@
 """A rollout: groups in order, prompts and answers token for token."""
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -22,24 +23,23 @@ QUESTIONS = [
 
 @functools.cache
 def tokenizer():
+  """Its text is small, and 38 of its ids end an answer, so that some answers end and some not."""
   lines = ["User: what is 3 + 4 ? Assistant: so so so 7", "what is 9 - 4 ? so 5"] * 3
-  return tokenizers.load(tokenizers.train(lines, vocab_size=310, symbols=("<think>",)))
+  loaded = tokenizers.load(tokenizers.train(lines, vocab_size=310, symbols=("<think>",)))
+  return dataclasses.replace(loaded, eos=tuple(range(2, 40)))
 
 
 @functools.cache
 def sampled(template="short", number=0, group=4):
-  cfg = tiny.config(V=320, ids=tokenizer().size, context=96)
-  params = tiny.params(cfg)
-  # Ends are one id in 300; made likelier so that some answers end and some are cut.
-  params["embed_VD"][list(tokenizer().eos)] *= 2.5
+  cfg = tiny.config(V=320, ids=tokenizer().size, context=96, tied=False)
   return rollout.sample_groups(
-    params,
+    tiny.params(cfg),
     QUESTIONS,
     tokenizer(),
     template,
     group=group,
     rollout=number,
-    limit=24,
+    limit=12,
     cfg=cfg,
     sampler=SAMPLER,
     temperature=1.3,

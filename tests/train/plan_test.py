@@ -8,41 +8,44 @@ from tests.train import tiny
 from tests.train.rl_test import RL
 
 
-def lines(monkeypatch, **changes):
-  monkeypatch.setattr(plan, "matmul_rate", lambda: 1e9)
+def lines(devices=1, **changes):
   return plan.lines(
     tiny.model(),
     rl.RlConfig(**(RL | {"questions_per_rollout": 512, "rollouts": 650} | changes)),
     tiny.grpo_config(group=16),
     tiny.batch_config(minibatches=16),
     decode.SamplerConfig(top_p=1.0, slots=64, prompt_bucket=8),
+    devices=devices,
+    rate=1e9,
   )
 
 
-def test_the_paper_s_batch_arithmetic_is_spelled_out(monkeypatch):
-  first = lines(monkeypatch)[0]
+def test_the_paper_s_batch_arithmetic_is_spelled_out():
+  first = lines()[0]
   assert "512 questions x 16 answers = 8192 responses per rollout -> 16 updates of 512" in first
   assert "650 rollouts = 10400 updates" in first
 
 
-def test_parameters_and_memory_follow_from_the_sizes(monkeypatch):
-  _, parameters, memory, _ = lines(monkeypatch)
+def test_parameters_and_memory_follow_from_the_sizes():
+  _, parameters, memory, _ = lines()
   # norms 3D, tied table VD, q and o DHK, k and v DNK, biases (H + 2N)K, three of DF.
   count = 3 * 16 + 384 * 16 + 2 * 16 * 4 * 8 + 2 * 16 * 2 * 8 + 8 * 8 + 3 * 16 * 32
   assert f"{count:,} parameters" in parameters
   # Keys and values, 4 bytes, 1 layer x 64 slots x 64 positions x 2 heads x 8: .5 MiB.
   assert "at most 0 MiB for the cache of 64 slots" in memory
+  assert "on 8 cpu device(s)" in lines(devices=8)[1]
 
 
-def minutes(monkeypatch, **changes):
-  return float(re.search(r"about ([0-9.]+) minutes", lines(monkeypatch, **changes)[3])[1])
+def minutes(**changes):
+  return float(re.search(r"about ([0-9.]+) minutes", lines(**changes)[3])[1])
 
 
-def test_the_estimate_of_time_grows_with_the_run(monkeypatch):
-  one = minutes(monkeypatch)
+def test_the_estimate_of_time_grows_with_the_run():
+  one = minutes()
   assert one > 0
-  assert round(minutes(monkeypatch, rollouts=1300) / one, 1) == 2
-  assert round(minutes(monkeypatch, limit=((0, 24), (9, 48))) / one, 1) == 2
+  assert round(minutes(rollouts=1300) / one, 1) == 2
+  assert round(minutes(limit=((0, 24), (9, 48))) / one, 1) == 2
+  assert round(one / minutes(devices=8), 1) == 8
 
 
 def test_the_measured_rate_of_a_matmul_is_plausible():

@@ -94,49 +94,70 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_another_model():
 def test_nan_stops_the_pre_training(monkeypatch):
   broken = jax.tree.map(lambda x: x * np.nan, tiny.params(tiny.model()))
   monkeypatch.setattr(pretrain.state, "initial_params", lambda *_: broken)
-  with pytest.raises(ValueError, match="met 2 steps with NaN; lower the learning rate"):
+  with pytest.raises(ValueError, match="2 of 2 steps met NaN; lower the learning rate"):
     pretrain.train(tiny.MODEL, tiny.WORLD, OPT, quick(), lambda *_: None)
 
 
 # The cache ---------------------------------------------------------------------------------------
 
 
-def other(value):
-  """Another value of the same type."""
+OTHER = {  # where one more is no legal value
+  "dtype": "bfloat16",
+  "attend": "einsum",
+  "remat": "layer",
+  "stacks": (("dense", 2),),
+  "rules": "some",
+  "terms": ((2, 0.4), (3, 0.6)),
+  "operands": (1, 8),
+  "languages": (0.5, 0.5, 0.0, 0.0),
+  "final": 0.5,
+  "warmup": 1,
+}
+
+
+def other(name, value):
+  if name in OTHER:
+    return OTHER[name]
   match value:
     case bool():
       return not value
-    case int() | float():
-      return value + 1
-    case str():
-      return value + "x"
-    case None:
-      return "x"
+    case float() if 0 <= value <= 1:
+      return value / 2 + 0.01
     case tuple():
-      return (other(value[0]), *value[1:])
-
-
-def variants(fields):
-  return [(name, fields | {name: other(value)}) for name, value in fields.items()]
+      return (0.3, 0.3, 0.4)
+  return value + 1
 
 
 def test_the_digest_changes_with_every_setting():
   sections = [tiny.MODEL, *(dataclasses.asdict(x) for x in (tiny.WORLD, OPT, CFG))]
-  seen = {pretrain.digest(*sections)}
-  changes = 0
+  makers = (dict, arithmetic.World, optimizer.OptimizerConfig, pretrain.PretrainConfig)
+  seen, changes = set(), 0
   for i, fields in enumerate(sections):
-    for _, changed in variants(fields):
-      seen.add(pretrain.digest(*sections[:i], changed, *sections[i + 1 :]))
+    for name, value in fields.items():
+      changed = fields | {name: other(name, value)}
+      given = [make(**f) for make, f in zip(makers, (*sections[:i], changed, *sections[i + 1 :]))]
+      seen.add(pretrain.digest(*given))
       changes += 1
   assert changes > 40
-  assert len(seen) == changes + 1
+  assert len(seen | {pretrain.digest(tiny.MODEL, tiny.WORLD, OPT, CFG)}) == changes + 1
 
 
-def test_the_digest_is_of_the_values_not_of_how_they_are_held():
+def test_the_digest_changes_with_the_text_that_the_settings_make(monkeypatch):
+  """A world whose code has changed makes another base."""
+  before = pretrain.digest(tiny.MODEL, tiny.WORLD, OPT, CFG)
+  write = arithmetic.document
+
+  def louder(rng, world):
+    made = write(rng, world)
+    return dataclasses.replace(made, response=made.response + "!")
+
+  monkeypatch.setattr(arithmetic, "document", louder)
+  assert pretrain.digest(tiny.MODEL, tiny.WORLD, OPT, CFG) != before
+
+
+def test_the_digest_is_a_name_that_does_not_depend_on_the_order_of_the_settings():
   held = pretrain.digest(tiny.MODEL, tiny.WORLD, OPT, CFG)
-  assert held == pretrain.digest(
-    dict(reversed(tiny.MODEL.items())), *(dataclasses.asdict(x) for x in (tiny.WORLD, OPT, CFG))
-  )
+  assert held == pretrain.digest(dict(reversed(tiny.MODEL.items())), tiny.WORLD, OPT, CFG)
   assert re.fullmatch(r"[0-9a-f]{16}", held)
 
 
@@ -163,11 +184,28 @@ def test_a_crash_half_way_leaves_no_half_base(cache, monkeypatch):
     patch.setattr(checkpoint, "save", crash)
     with pytest.raises(KeyboardInterrupt):
       base(quick())
-  assert not [p for p in (cache / "bases").iterdir() if not p.name.endswith(".part")]
+  name = pretrain.digest(tiny.MODEL, tiny.WORLD, OPT, quick())
+  assert not (cache / "bases" / name).exists()
   folder, seconds = base(quick())
+  assert folder.name == name
   assert seconds > 0, "made anew"
   assert workdir.load(folder).params["embed_VD"].shape == (384, 16)
-  assert list((cache / "bases").iterdir()) == [folder]
+
+
+def test_two_runs_that_make_the_same_base_at_the_same_time_get_along(cache, monkeypatch):
+  """The second finds the folder taken when it has its own ready, and uses the first one's."""
+  train = pretrain.train
+
+  def slow(*given):
+    made = train(*given)
+    monkeypatch.setattr(pretrain, "train", train)
+    assert base(quick())[1] > 0, "the other run is done first"
+    return made
+
+  monkeypatch.setattr(pretrain, "train", slow)
+  folder, _ = base(quick())
+  assert workdir.load(folder).params["embed_VD"].shape == (384, 16)
+  assert [path.name for path in (cache / "bases").iterdir()] == [folder.name]
 
 
 def test_the_settings_of_a_config_become_the_library_s_records():
