@@ -30,7 +30,7 @@ def _typed(name: str, text: str, default):
 
 
 def tiny_model() -> ml_collections.ConfigDict:
-  """0.7M parameters in the shape of Qwen2, with the QK norm of Qwen3; `ids` comes from the tokenizer."""
+  """0.7M parameters: Qwen2 with the QK norm of Qwen3; `ids` comes from the tokenizer."""
   return ml_collections.ConfigDict(
     {
       "D": 128,

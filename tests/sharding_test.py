@@ -1,5 +1,6 @@
 """Eight virtual devices give one device's numbers, and each holds its share of the weights."""
 
+import dataclasses
 import functools
 import math
 
@@ -12,6 +13,7 @@ from jax.sharding import PartitionSpec as P
 from r1 import sharding, spec
 from r1.algorithms import grpo
 from r1.model import transformer
+from r1.sampling import decode, engine
 from r1.train import optimizer, rl
 from r1.train import state as states
 from r1.train import step as steps
@@ -57,7 +59,7 @@ def microbatches(cfg, U=2, B=8, L=16):
 def learned(sizes):
   """(loss, gradient, state after an update, metrics) on a mesh, or on one device with None."""
   mesh = None if sizes is None else sharding.make_mesh(dict(sizes))
-  cfg = tiny.config(**(vars(CFG) | {"rules": None if mesh is None else sharding.FSDP_TENSOR}))
+  cfg = dataclasses.replace(CFG, rules=None if mesh is None else sharding.FSDP_TENSOR)
   specs = transformer.specs(cfg)
   tx = optimizer.make(optimizer.OptimizerConfig(**RATE), specs)
   loss = rl.make_loss(cfg, rows.config(kl=0.1))
@@ -107,6 +109,26 @@ def test_a_device_holds_its_share_of_every_parameter_and_no_copy(sizes):
 
 def is_adam(node) -> bool:
   return hasattr(node, "mu")
+
+
+def test_sampling_on_a_mesh_draws_the_tokens_of_one_device():
+  sampler = decode.SamplerConfig(top_p=1.0, slots=4, prompt_bucket=4)
+  asked = [engine.Request(f"q{i}", 0, 0, (i, 5, 7)[: 1 + i % 3], 6) for i in range(4)]
+
+  def answers(mesh, rules):
+    cfg = dataclasses.replace(CFG, rules=rules)
+    specs = transformer.specs(cfg)
+    with sharding.on(mesh):
+      homes = jax.tree.map(lambda s: s.sharding, sharding.placed(specs, mesh, rules))
+      params = jax.device_put(tiny.params(cfg), homes)
+      return list(
+        engine.generate(params, asked, cfg=cfg, sampler=sampler, temperature=1.0, eos=(1,), seed=0)
+      )
+
+  mesh = sharding.make_mesh(MESHES[0])
+  for got, want in zip(answers(mesh, sharding.FSDP_TENSOR), answers(None, None), strict=True):
+    np.testing.assert_array_equal(got.tokens, want.tokens)
+    np.testing.assert_allclose(got.logp, want.logp, atol=1e-5)
 
 
 def test_first_values_are_made_in_their_shards():

@@ -1,5 +1,7 @@
 """Log-probabilities: chunked as dense, aligned with their tokens, at one temperature."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,22 +27,26 @@ def dense(params, hidden_BLD, target_BL, cfg, temperature):
   return logp_BL1[..., 0], -jnp.sum(jnp.exp(logp_BLV) * logp_BLV, axis=-1)
 
 
-@pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("chunk", [1, 3, 6, 10, 1000])
-def test_chunked_equals_dense_in_values_and_gradients(chunk, tied):
+@functools.cache
+def differentiated(body, chunk, tied):
+  """((loss, (logp_BL, entropy_BL)), gradients of the weights and of the hidden states)."""
   cfg = tiny.config(logit_chunk=chunk, tied=tied, ids=29)
   params, (hidden_BLD, target_BL) = tiny.params(cfg), draw(cfg)
   weight_BL = np.random.default_rng(0).standard_normal(target_BL.shape).astype(np.float32)
 
-  def both(logp):
-    def loss(params, hidden_BLD):
-      logp_BL, entropy_BL = logp(params, hidden_BLD, target_BL, cfg, 0.7)
-      return jnp.sum(weight_BL * logp_BL), (logp_BL, entropy_BL)
+  def loss(params, hidden_BLD):
+    logp_BL, entropy_BL = body(params, hidden_BLD, target_BL, cfg, 0.7)
+    return jnp.sum(weight_BL * logp_BL), (logp_BL, entropy_BL)
 
-    return jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(params, hidden_BLD)
+  return jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(params, hidden_BLD)
 
+
+@pytest.mark.parametrize(("chunk", "tied"), [(1, True), (6, True), (1000, True), (10, False)])
+def test_chunked_equals_dense_in_values_and_gradients(chunk, tied):
+  """3 rows of 7 tokens: chunks of 1, 2 and 3 tokens of each row, and all at once."""
   near = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-  jax.tree.map(near, both(heads.logp), both(dense))
+  want = differentiated(dense, 1000, tied)
+  jax.tree.map(near, differentiated(heads.logp, chunk, tied), want)
 
 
 def test_two_ids_by_hand():
