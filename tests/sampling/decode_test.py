@@ -17,12 +17,12 @@ PROMPTS = [[3, 1, 0, 2], [7, 0], [5, 6, 7, 0], [9], [9], [28, 27, 26]]
 
 
 @functools.cache
-def drawn(limits, eos=(1, 2, 3), temperature=1.0, pad=0):
+def drawn(limits, eos=(1, 2, 3), temperature=1.0, pad=0, flat=False):
   prompt_BL = np.array([p + [pad] * (4 - len(p)) for p in PROMPTS], np.int32)
   length_B = np.array([len(p) for p in PROMPTS], np.int32)
   key_B = jax.random.split(jax.random.key(3), len(PROMPTS))
   out = decode.compiled(
-    PARAMS,
+    PARAMS | {"head_DV": 0 * PARAMS["head_DV"]} if flat else PARAMS,
     jnp.asarray(prompt_BL),
     jnp.asarray(length_B),
     jnp.asarray(limits, jnp.int32),
@@ -91,6 +91,13 @@ def test_a_rows_key_and_not_its_prompt_makes_its_noise():
   out = drawn(FULL, eos=(30,))  # rows 3 and 4 ask the same
   assert (out.length_B == 12).all()
   assert (out.token_BM[3] != out.token_BM[4]).any()
+
+
+def test_every_position_has_noise_of_its_own():
+  """Where all ids are equally likely, noise that repeats would repeat the token."""
+  out = drawn(FULL, eos=(30,), flat=True)
+  assert all(len(np.unique(row)) > 5 for row in out.token_BM)
+  np.testing.assert_allclose(out.logp_BM, np.full((6, 12), -np.log(29)), rtol=1e-5)
 
 
 def test_what_stands_behind_a_prompt_is_never_read():
