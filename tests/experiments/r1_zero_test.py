@@ -330,7 +330,7 @@ def test_a_model_folder_that_is_none_is_named(patch, tmp_path):
 
 def test_a_workdir_of_another_config_is_refused_by_the_setting(finished, patch):
   before = sorted(path.name for path in finished.iterdir())
-  with pytest.raises(ValueError, match="rl.seed: 1 there, 5 now"):
+  with pytest.raises(ValueError, match=r"rl\.seed: 1 there, 5 now"):
     tiny_run.start(patch, tiny_run.config(rl__seed=5), finished)
   assert sorted(path.name for path in finished.iterdir()) == before
 
