@@ -65,8 +65,14 @@ def test_the_paper_s_numbers():
 
 @pytest.mark.parametrize("arg", GOLDEN.values())
 def test_a_recipe_is_accepted_by_the_experiment(arg):
-  stage = experiment.read(r1_zero.get_config(arg))
-  assert stage.grpo.group == r1_zero.get_config(arg).grpo.group
+  config = r1_zero.get_config(f"{arg},model=runs/base")
+  config.data.questions = "questions.jsonl"
+  assert experiment.read(config).grpo.group == config.grpo.group
+
+
+def test_a_recipe_without_a_base_of_its_own_asks_for_one():
+  with pytest.raises(ValueError, match="neither a base nor questions"):
+    experiment.read(r1_zero.get_config("paper"))
 
 
 def test_the_base_of_the_tiny_recipe_is_a_model_that_its_answers_fit():

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from r1 import spec
 from r1.algorithms import grpo
@@ -40,6 +41,7 @@ ADAMW = {
 }
 
 
+@pytest.mark.slow
 def test_an_update_of_16k_tokens_and_152k_ids_reserves_under_one_and_a_half_gigabytes():
   """8 rows of 2,048 tokens: float32 [B, L, V] alone would be 10.0e9 bytes.
 

@@ -20,7 +20,10 @@ from r1.train import step as steps
 from tests.algorithms import rows
 from tests.model import tiny
 
-MESHES = ({"fsdp": 4, "tensor": 2}, {"data": 2, "fsdp": 2, "tensor": 2})
+MESHES = (
+  pytest.param({"fsdp": 4, "tensor": 2}, marks=pytest.mark.slow),
+  {"data": 2, "fsdp": 2, "tensor": 2},
+)
 RATE = {
   "learning_rate": 1e-2,
   "warmup": 0,

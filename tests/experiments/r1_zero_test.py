@@ -55,22 +55,6 @@ def finished(patch, tmp_path_factory):
   return tiny_run.start(patch, tiny_run.config(), tmp_path_factory.mktemp("runs") / "zero")
 
 
-def steady(folder):
-  return [metrics.steady(record) for record in metrics.read(folder / "metrics.jsonl")]
-
-
-def by_step(folder):
-  """{step: everything logged at it}."""
-  found = {}
-  for record in steady(folder):
-    found.setdefault(record["step"], {}).update(record)
-  return found
-
-
-def samples(folder):
-  return (folder / "samples.jsonl").read_text()
-
-
 # A run -------------------------------------------------------------------------------------------
 
 
@@ -118,7 +102,7 @@ def test_a_rollout_logs_every_metric_by_its_fixed_name(finished):
 
 def test_the_first_update_of_a_rollout_is_on_policy_and_the_second_is_not(finished):
   """And the sampler's log-probabilities are those of the trainer's weights, rollout by rollout."""
-  found = by_step(finished)
+  found = tiny_run.by_step(finished)
   assert found[1]["policy/kl"] < 1e-9
   for step in range(1, 7):
     record = found[step]
@@ -153,13 +137,14 @@ def test_the_workdir_is_a_model_that_has_moved_away_from_its_base(finished):
 
 def test_the_same_seed_gives_the_same_bits(finished, patch, tmp_path):
   again = tiny_run.start(patch, tiny_run.config(), tmp_path / "again")
-  assert steady(again) == steady(finished)
-  assert samples(again) == samples(finished)
+  assert tiny_run.steady(again) == tiny_run.steady(finished)
+  assert tiny_run.samples(again) == tiny_run.samples(finished)
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_run(finished, patch, tmp_path):
   other = tiny_run.start(patch, tiny_run.config(rl__seed=77, rl__rollouts=2), tmp_path / "other")
-  assert samples(other) != samples(finished)
+  assert tiny_run.samples(other) != tiny_run.samples(finished)
 
 
 # Resume ------------------------------------------------------------------------------------------
@@ -184,13 +169,13 @@ def killed(patch, made, folder, at):
 def test_a_killed_run_continues_as_if_nothing_had_been(finished, patch, tmp_path, capsys):
   """The lines of the rollout that has no checkpoint are cut, and come again bit for bit."""
   folder = killed(patch, tiny_run.config(), tmp_path / "killed", at=2)
-  assert list(by_step(folder)) == [0, 1, 2, 3, 4]
+  assert list(tiny_run.by_step(folder)) == [0, 1, 2, 3, 4]
   with (folder / "metrics.jsonl").open("a") as file:
     file.write('{"step": 5, "polic')
   tiny_run.start(patch, tiny_run.config(), folder)
   assert "continuing after rollout 1" in capsys.readouterr().out
-  assert steady(folder) == steady(finished)
-  assert samples(folder) == samples(finished)
+  assert tiny_run.steady(folder) == tiny_run.steady(finished)
+  assert tiny_run.samples(folder) == tiny_run.samples(finished)
 
 
 def test_a_finished_run_started_again_changes_nothing(finished, patch, capsys):
@@ -205,7 +190,7 @@ def test_the_reference_is_refreshed_and_survives_a_restart(patch, tmp_path):
   made = tiny_run.config(rl__reference_every=4, rl__keep=3)
   folder = killed(patch, made, tmp_path / "refreshed", at=3)
   tiny_run.start(patch, made, folder)
-  kl = {step: r["policy/kl"] for step, r in by_step(folder).items() if step}
+  kl = {step: r["policy/kl"] for step, r in tiny_run.by_step(folder).items() if step}
   assert kl[1] < 1e-9
   assert kl[3] > 1e-8
   assert kl[5] < 1e-9
@@ -262,7 +247,7 @@ def test_own_questions_and_own_rewards_run_through(patch, tmp_path, capsys):
     else:
       assert record["reward"] == pytest.approx(total)
   missing = sum(r["verdict"] == "no_verdict" for r in found[:16]) / 16
-  first = by_step(folder)[2]
+  first = tiny_run.by_step(folder)[2]
   assert first["verdict/no_verdict"] == missing > 0
   assert f"reward/{varied}" in first
   assert "RuntimeError: the judge is out for lunch [/lunch]\n" in capsys.readouterr().out
@@ -378,8 +363,8 @@ def test_a_run_killed_at_any_moment_ends_like_the_one_that_was_not(finished, tmp
     os.kill(child.pid, signal.SIGKILL)
     child.communicate()
   subprocess.run(whole, cwd=ROOT, check=True, capture_output=True, timeout=300)
-  assert steady(folder) == steady(finished)
-  assert samples(folder) == samples(finished)
+  assert tiny_run.steady(folder) == tiny_run.steady(finished)
+  assert tiny_run.samples(folder) == tiny_run.samples(finished)
 
 
 @pytest.mark.slow
@@ -398,7 +383,7 @@ def test_a_mesh_of_eight_devices_gives_the_first_rollout_of_one(finished, patch,
   axes = {f"mesh.{axis}": size for axis, size in mesh.items()}
   made = tiny_run.config(batch__microbatch_tokens=96 * 8, rl__rollouts=2, **axes)
   folder = tiny_run.start(patch, made, tmp_path / "mesh")
-  assert samples(folder).splitlines()[0] == samples(finished).splitlines()[0]
-  wanted, got = (by_step(f)[1] for f in (finished, folder))
+  assert tiny_run.samples(folder).splitlines()[0] == tiny_run.samples(finished).splitlines()[0]
+  wanted, got = (tiny_run.by_step(f)[1] for f in (finished, folder))
   for name in ("policy/loss", "policy/entropy", "policy/grad_norm"):
     assert got[name] == pytest.approx(wanted[name], rel=1e-3, abs=1e-6), name

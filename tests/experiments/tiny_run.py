@@ -4,6 +4,7 @@ import types
 
 from configs import r1_zero as recipe
 from experiments import r1_zero
+from r1.train import metrics
 
 CHANGES = {
   "base.model.D": 16,
@@ -56,3 +57,19 @@ def start(monkeypatch, made, folder):
     patch.setattr(r1_zero, "WORKDIR", types.SimpleNamespace(value=str(folder)))
     r1_zero.main([])
   return folder
+
+
+def steady(folder):
+  return [metrics.steady(record) for record in metrics.read(folder / "metrics.jsonl")]
+
+
+def by_step(folder):
+  """{step: everything logged at it}."""
+  found = {}
+  for record in steady(folder):
+    found.setdefault(record["step"], {}).update(record)
+  return found
+
+
+def samples(folder):
+  return (folder / "samples.jsonl").read_text()

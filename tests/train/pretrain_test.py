@@ -82,6 +82,7 @@ def test_twenty_steps_lower_the_loss_and_the_last_one_is_reported():
   assert losses[20] < losses[1] - 1
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_and_another_seed_another_model():
   first, again, other = (
     pretrain.train(tiny.MODEL, tiny.WORLD, OPT, quick(seed), lambda *_: None) for seed in (0, 0, 1)
@@ -192,6 +193,7 @@ def test_a_crash_half_way_leaves_no_half_base(cache, monkeypatch):
   assert workdir.load(folder).params["embed_VD"].shape == (384, 16)
 
 
+@pytest.mark.slow
 def test_two_runs_that_make_the_same_base_at_the_same_time_get_along(cache, monkeypatch):
   """The second finds the folder taken when it has its own ready, and uses the first one's."""
   train = pretrain.train
