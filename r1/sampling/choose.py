@@ -9,7 +9,7 @@ from r1.model import attention
 def nucleus(logits_BV, top_p: float):
   """Masks all but the smallest set of ids whose probability reaches top_p (arXiv 1904.09751).
 
-  The most likely id always stays.
+  The most likely id always stays, and so do ids exactly as likely as the last of the set.
   """
   if top_p >= 1:
     return logits_BV
