@@ -14,10 +14,11 @@ LETTERS = {
   "G": "answers per question (the group)",
   "H": "query heads",
   "J": "LoRA rank",
-  "K": "head size",
+  "K": "head size (MLA: of the part without rotation)",
   "L": "query positions of a row",
   "M": "key positions of a row",
   "N": "key/value heads",
+  "O": "model width, as the output of a square matrix",
   "P": "rotary width (MLA)",
   "Q": "questions (B = Q * G)",
   "R": "queries per key/value head",
@@ -25,8 +26,9 @@ LETTERS = {
   "T": "tokens, B and L flattened",
   "U": "micro-batches of an optimiser step",
   "V": "vocabulary",
-  "W": "value-head size (MLA)",
+  "W": "value-head size",
   "X": "hidden width of an expert",
+  "Y": "hidden width of the shared experts, all together",
   "Z": "layers of a stack",
 }
 

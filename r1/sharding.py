@@ -6,6 +6,7 @@ from the constraints below (jax.jit is the successor of pjit).
 
 import contextlib
 import dataclasses
+import math
 
 import jax
 from jax.sharding import AxisType, NamedSharding, SingleDeviceSharding
@@ -26,17 +27,25 @@ class Rules:
   act: Table
 
 
-TENSOR = (("H", "tensor"), ("N", "tensor"), ("F", "tensor"), ("V", "tensor"))
+TENSOR = tuple((letter, "tensor") for letter in "HNFVXY")
+# Rows are split over "expert" too: outside of the routed experts it is one more axis of data.
+ROWS = ("data", "fsdp", "expert")
 FSDP_TENSOR = Rules(
-  weight=(("D", "fsdp"), *TENSOR),
-  act=(("B", ("data", "fsdp")), *TENSOR),
+  weight=(("D", "fsdp"), ("E", "expert"), *TENSOR),
+  act=(("B", ROWS), ("T", ROWS), *TENSOR),
 )
+
+
+def split_over(letter: str, table: Table) -> tuple[str, ...]:
+  """The mesh axes that split a letter; none where it is whole."""
+  entry = dict(table).get(letter, ())
+  return (entry,) if isinstance(entry, str) else entry
 
 
 def pspec(axes: str, table: Table) -> P:
   """The PartitionSpec of an array with these letters; refuses one mesh axis used twice."""
   entries = [dict(table).get(letter) for letter in axes]
-  used = [m for e in entries if e for m in ((e,) if isinstance(e, str) else e)]
+  used = [m for letter in axes for m in split_over(letter, table)]
   if len(set(used)) < len(used):
     raise ValueError(f"{axes!r} maps to {entries}: one mesh axis would split two dimensions")
   return P(*entries)
@@ -58,11 +67,12 @@ def make_mesh(sizes: dict[str, int]) -> jax.sharding.Mesh:
   return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
-def check_rows(shards: int, *rows: int) -> None:
-  """Raises ValueError unless batches of these many rows divide evenly over data x fsdp."""
+def check_rows(sizes: dict[str, int], *rows: int) -> None:
+  """Raises ValueError unless batches of these many rows divide evenly over the mesh's row axes."""
+  shards = math.prod(sizes.get(axis, 1) for axis in ROWS)
   if uneven := [n for n in rows if n % shards]:
     raise ValueError(
-      f"batches of {uneven} rows do not divide over data x fsdp = {shards}; the rows of a "
+      f"batches of {uneven} rows do not divide over {' x '.join(ROWS)} = {shards}; the rows of a "
       "micro-batch are microbatch_tokens / row_tokens, those of a decoding batch sampler.slots"
     )
 
@@ -72,6 +82,13 @@ def shard(x, axes: str, rules: Rules | None):
   if rules is None:
     return x
   return jax.lax.with_sharding_constraint(x, pspec(axes, rules.act))
+
+
+def home(weight, axes: str, rules: Rules | None):
+  """Constrains a parameter, and so its gradient, to where the parameter lives."""
+  if rules is None:
+    return weight
+  return jax.lax.with_sharding_constraint(weight, pspec(axes, rules.weight))
 
 
 def shardings(specs, mesh, rules: Rules):
@@ -102,3 +119,13 @@ def place(tree, *, mesh, rules):
 def on(mesh):
   """A context in which PartitionSpecs mean this mesh; nothing happens without one."""
   return contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh)
+
+
+def vary(tree, own: tuple[str, ...], axes: tuple[str, ...]):
+  """Inside `jax.shard_map`: arrays that differ over the axes `own`, typed to differ over all axes.
+
+  What a loop carries and a hand-written gradient returns must have one such type throughout; the
+  gradient of the cast is the sum over the axes that it adds.
+  """
+  missing = tuple(axis for axis in axes if axis not in own)
+  return jax.lax.pcast(tree, missing, to="varying")

@@ -24,12 +24,14 @@ class ParamSpec:
 
   axes: one letter of `dims.LETTERS` per dimension.
   inputs: the letters that a matmul contracts; "" for tables, gains and biases.
+  trained: False for an array that no gradient moves (the bias of a balanced router).
   """
 
   shape: tuple[int, ...]
   axes: str
   inputs: str
   init: Init
+  trained: bool = True
 
 
 def _fan_in(key, shape, *, contracted: int):
@@ -44,7 +46,8 @@ def _ones(_, shape):
   return jnp.ones(shape, jnp.float32)
 
 
-def _zeros(_, shape):
+def zeros(_, shape):
+  """An initial value."""
   return jnp.zeros(shape, jnp.float32)
 
 
@@ -72,10 +75,10 @@ def gain(name: str, cfg) -> dict[str, ParamSpec]:
   return {name: ParamSpec(shape, axes, "", _ones)}
 
 
-def bias(name: str, cfg) -> dict[str, ParamSpec]:
+def bias(name: str, cfg, trained: bool = True) -> dict[str, ParamSpec]:
   """An additive bias; zeros."""
   axes, shape = _shape(name, cfg)
-  return {name: ParamSpec(shape, axes, "", _zeros)}
+  return {name: ParamSpec(shape, axes, "", zeros, trained)}
 
 
 def stack(tree, layers: int):

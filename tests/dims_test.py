@@ -17,7 +17,7 @@ from r1 import dims
     ("loss", ""),  # nothing after an underscore, and no letter of the alphabet
     ("head_dim", ""),
     ("BL", "BL"),  # the whole name
-    ("x_BLO", ""),  # O is no dimension
+    ("x_BLI", ""),  # I is no dimension
     ("x_", ""),
   ],
 )

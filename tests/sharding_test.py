@@ -11,7 +11,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from r1 import sharding, spec
-from r1.algorithms import grpo
+from r1.algorithms import experts, grpo
 from r1.model import transformer
 from r1.sampling import decode, engine
 from r1.train import optimizer, rl
@@ -62,7 +62,7 @@ def learned(sizes):
   cfg = dataclasses.replace(CFG, rules=None if mesh is None else sharding.FSDP_TENSOR)
   specs = transformer.specs(cfg)
   tx = optimizer.make(optimizer.OptimizerConfig(**RATE), specs)
-  loss = rl.make_loss(cfg, rows.config(kl=0.1))
+  loss = rl.make_loss(cfg, rows.config(kl=0.1), experts.OFF)
   with sharding.on(mesh):
     homes = jax.tree.map(lambda s: s.sharding, sharding.placed(specs, mesh, cfg.rules))
     params = jax.device_put(tiny.params(cfg), homes)
@@ -144,11 +144,59 @@ def test_first_values_are_made_in_their_shards():
 def test_letters_become_mesh_axes():
   weight, act = sharding.FSDP_TENSOR.weight, sharding.FSDP_TENSOR.act
   assert sharding.pspec("ZDHK", weight) == P(None, "fsdp", "tensor", None)
-  assert sharding.pspec("UBL", act) == P(None, ("data", "fsdp"), None)
+  assert sharding.pspec("UBL", act) == P(None, ("data", "fsdp", "expert"), None)
+  assert sharding.pspec("ZEDX", weight) == P(None, "expert", "fsdp", "tensor")
+  assert sharding.pspec("EXD", weight) == P("expert", "tensor", "fsdp")
+  assert sharding.pspec("DY", weight) == P("fsdp", "tensor")
   with pytest.raises(ValueError, match=r"'HF' maps to .* one mesh axis would split two dimensions"):
     sharding.pspec("HF", weight)
   with pytest.raises(ValueError, match="one mesh axis would split two"):
     sharding.pspec("BD", (("B", ("data", "fsdp")), ("D", "fsdp")))
+
+
+def test_a_letter_says_which_mesh_axes_split_it():
+  weight, act = sharding.FSDP_TENSOR.weight, sharding.FSDP_TENSOR.act
+  assert sharding.split_over("E", weight) == ("expert",)
+  assert sharding.split_over("B", act) == ("data", "fsdp", "expert")
+  assert sharding.split_over("T", act) == sharding.split_over("B", act)
+  assert sharding.split_over("K", weight) == ()
+
+
+def test_home_brings_a_weight_and_its_gradient_back_to_its_shards():
+  rules = sharding.FSDP_TENSOR
+  with sharding.on(sharding.make_mesh(MESHES[0])):
+    whole_DF = jax.device_put(jnp.ones((8, 4)), P())
+
+    def double(w_DF):
+      return 2 * sharding.home(w_DF, "DF", rules)
+
+    gradient = jax.jit(lambda w_DF: jax.vjp(double, w_DF)[1](w_DF)[0])(whole_DF)
+    for x in (jax.jit(double)(whole_DF), gradient):
+      assert x.addressable_shards[0].data.shape == (2, 2)
+      np.testing.assert_array_equal(x, np.full((8, 4), 2.0))
+  x = jnp.ones((2, 3))
+  assert sharding.home(x, "DF", None) is x
+
+
+def test_vary_types_an_array_for_loops_and_sums_its_gradient():
+  """Each of two rows of devices sees the weight; its gradient is what both say of it."""
+
+  def loop(w_D, x_BD):
+    w_D = sharding.vary(w_D, (), ("data",))
+    return jax.lax.fori_loop(0, 3, lambda _, x: x * w_D[None], x_BD)
+
+  with sharding.on(sharding.make_mesh({"data": 2, "fsdp": 4})):
+    on_each = jax.shard_map(loop, in_specs=(P(), P("data")), out_specs=P("data"))
+    w_D, x_BD = jnp.array([2.0, 1.0]), jnp.array([[1.0, 2.0], [3.0, 4.0]])
+    y_BD, pull = jax.vjp(jax.jit(on_each), w_D, x_BD)
+    np.testing.assert_array_equal(y_BD, [[8, 2], [24, 4]])  # w^3 x
+    np.testing.assert_array_equal(pull(jnp.ones((2, 2)))[0], [12 * 4, 3 * 6])  # 3 w^2 sum(x)
+
+
+def test_rows_that_do_not_divide_are_refused():
+  sharding.check_rows({"fsdp": 4, "expert": 2}, 16, 8)
+  with pytest.raises(ValueError, match=r"batches of \[12\] rows .* data x fsdp x expert = 8"):
+    sharding.check_rows({"data": 8}, 16, 12)
 
 
 def test_a_mesh_that_does_not_fit_the_devices_is_refused():

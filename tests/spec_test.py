@@ -40,6 +40,13 @@ def test_first_values_have_the_scale_of_what_they_contract():
   assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
 
 
+def test_what_no_gradient_moves_is_marked_and_stays_so_in_a_stack():
+  free, fixed = spec.bias("q_bias_HK", CFG), spec.bias("k_bias_HK", CFG, trained=False)
+  flat = spec.flatten(spec.stack({"attn": free | fixed | spec.matrix("q_DHK", CFG, "D")}, 3))
+  assert [path for path, s in flat.items() if not s.trained] == ["attn/k_bias_HK"]
+  assert (spec.materialize(jax.random.key(0), fixed)["k_bias_HK"] == 0).all()
+
+
 def test_layers_of_a_stack_start_apart():
   q_ZDHK = spec.materialize(jax.random.key(0), tree())["blocks"]["attn"]["q_DHK"]
   assert not np.allclose(q_ZDHK[0], q_ZDHK[1])
