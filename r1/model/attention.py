@@ -2,7 +2,8 @@
 
 A query sees the keys of its own, non-zero segment at positions up to its own. No body is given a
 mask array; each returns the logsumexp of its scores beside its output, so results over disjoint
-sets of keys can be joined. Within a segment the position rises with the index.
+sets of keys can be joined. Within a segment the position rises with the index. Scores are divided
+by the root of the head size; values may have a width of their own.
 """
 
 import functools
@@ -15,28 +16,32 @@ NEVER = -1e30  # a score that loses against every real one and stays finite
 
 
 class Places(struct.PyTreeNode):
-  """Where the queries and the keys stand."""
+  """Where the queries and the keys stand; a window is how many positions back a query sees."""
 
   position_BL: jax.Array
   segment_BL: jax.Array
   position_BM: jax.Array
   segment_BM: jax.Array
+  window: jax.Array | None = None  # an int32 number, its own position included; None: no limit
 
 
 def visible(places: Places):
   """bool [B, L, M]: may query l see key m?"""
   position_BL1, segment_BL1 = places.position_BL[..., None], places.segment_BL[..., None]
   position_B1M, segment_B1M = places.position_BM[:, None], places.segment_BM[:, None]
-  return (position_BL1 >= position_B1M) & (segment_BL1 == segment_B1M) & (segment_B1M > 0)
+  see_BLM = (position_BL1 >= position_B1M) & (segment_BL1 == segment_B1M) & (segment_B1M > 0)
+  if places.window is None:
+    return see_BLM
+  return see_BLM & (position_BL1 - position_B1M < places.window)
 
 
-def einsum(query_BLHK, key_BMNK, value_BMNK, places: Places):
-  """The oracle: every score at once. Returns (out_BLHK, logsumexp_BLH in float32)."""
-  key_BNKM, value_BNMK = jnp.moveaxis(key_BMNK, 1, 3), jnp.moveaxis(value_BMNK, 1, 2)
-  return held(query_BLHK, key_BNKM, value_BNMK, places)
+def einsum(query_BLHK, key_BMNK, value_BMNW, places: Places):
+  """The oracle: every score at once. Returns (out_BLHW, logsumexp_BLH in float32)."""
+  key_BNKM, value_BNMW = jnp.moveaxis(key_BMNK, 1, 3), jnp.moveaxis(value_BMNW, 1, 2)
+  return held(query_BLHK, key_BNKM, value_BNMW, places)
 
 
-def held(query_BLHK, key_BNKM, value_BNMK, places: Places):
+def held(query_BLHK, key_BNKM, value_BNMW, places: Places):
   """The same with keys and values in the cache's layout, which decoding reads as it is."""
   B, L, H, K = query_BLHK.shape
   N = key_BNKM.shape[1]
@@ -44,17 +49,20 @@ def held(query_BLHK, key_BNKM, value_BNMK, places: Places):
   score_BNRLM = jnp.einsum(
     "BNRLK,BNKM->BNRLM", query_BNRLK, key_BNKM, preferred_element_type=jnp.float32
   )
-  see_B11LM = visible(places)[:, None, None]
-  score_BNRLM = jnp.where(see_B11LM, score_BNRLM * K**-0.5, NEVER)
-  top_BNRL1 = jnp.max(score_BNRLM, axis=-1, keepdims=True)
-  weight_BNRLM = jnp.where(see_B11LM, jnp.exp(score_BNRLM - top_BNRL1), 0.0)
-  total_BNRL1 = jnp.sum(weight_BNRLM, axis=-1, keepdims=True)
-  safe_BNRL1 = jnp.where(total_BNRL1 > 0, total_BNRL1, 1.0)
-  prob_BNRLM = (weight_BNRLM / safe_BNRL1).astype(value_BNMK.dtype)
-  out_BNRLK = jnp.einsum("BNRLM,BNMK->BNRLK", prob_BNRLM, value_BNMK)
-  lse_BNRL1 = jnp.where(total_BNRL1 > 0, top_BNRL1 + jnp.log(safe_BNRL1), NEVER)
-  out_BLHK = jnp.moveaxis(out_BNRLK, 3, 1).reshape(B, L, H, K)
-  return out_BLHK, jnp.moveaxis(lse_BNRL1[..., 0], 3, 1).reshape(B, L, H)
+  prob_BNRLM, lse_BNRL = weigh(score_BNRLM * K**-0.5, visible(places)[:, None, None])
+  out_BNRLW = jnp.einsum("BNRLM,BNMW->BNRLW", prob_BNRLM.astype(value_BNMW.dtype), value_BNMW)
+  out_BLHW = jnp.moveaxis(out_BNRLW, 3, 1).reshape(B, L, H, -1)
+  return out_BLHW, jnp.moveaxis(lse_BNRL, 3, 1).reshape(B, L, H)
+
+
+def weigh(score, see):
+  """(probabilities, logsumexp) of float32 scores over the last axis; nothing seen: 0 and NEVER."""
+  score = jnp.where(see, score, NEVER)
+  top = jnp.max(score, axis=-1, keepdims=True)
+  weight = jnp.where(see, jnp.exp(score - top), 0.0)
+  total = jnp.sum(weight, axis=-1, keepdims=True)
+  safe = jnp.where(total > 0, total, 1.0)
+  return weight / safe, jnp.where(total > 0, top + jnp.log(safe), NEVER)[..., 0]
 
 
 def join(parts):

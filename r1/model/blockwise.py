@@ -13,8 +13,15 @@ import jax.numpy as jnp
 from r1.model import attention
 
 
+def body(cfg):
+  """The attention body of rows without a cache, as the config picks it."""
+  if cfg.attend == "einsum":
+    return attention.einsum
+  return functools.partial(blockwise, block=cfg.attention_block, causal=True)
+
+
 def blockwise(
-  query_BLHK, key_BMNK, value_BMNK, places: attention.Places, *, block: int, causal: bool
+  query_BLHK, key_BMNK, value_BMNW, places: attention.Places, *, block: int, causal: bool
 ):
   """Same contract as `attention.einsum`.
 
@@ -22,17 +29,17 @@ def blockwise(
   causal: the keys are the queries' own tokens, in the same order (no cache).
   """
   B, L, H, K = query_BLHK.shape
-  N = key_BMNK.shape[2]
+  N, W = value_BMNW.shape[2:]
   width = min(block, max(L, key_BMNK.shape[1]))
   query_BLNRK = query_BLHK.reshape(B, L, N, H // N, K) * K**-0.5
   at_query = tuple(_blocks(x, width) for x in (places.position_BL, places.segment_BL))
   at_key = tuple(_blocks(x, width) for x in (places.position_BM, places.segment_BM))
   # Heads in front of tokens: then no matmul below has to turn a block of scores over.
   query = jnp.moveaxis(_blocks(query_BLNRK, width), 2, 4)
-  key, value = (jnp.moveaxis(_blocks(x, width), 2, 3) for x in (key_BMNK, value_BMNK))
-  out, lse = _flash(causal, query, key, value, at_query, at_key)
-  out_BLHK = _rows(jnp.moveaxis(out, 4, 2), L).reshape(B, L, H, K)
-  return out_BLHK, _rows(jnp.moveaxis(lse, 4, 2), L).reshape(B, L, H)
+  key, value = (jnp.moveaxis(_blocks(x, width), 2, 3) for x in (key_BMNK, value_BMNW))
+  out, lse = _flash(causal, query, key, value, at_query, at_key, places.window)
+  out_BLHW = _rows(jnp.moveaxis(out, 4, 2), L).reshape(B, L, H, W)
+  return out_BLHW, _rows(jnp.moveaxis(lse, 4, 2), L).reshape(B, L, H)
 
 
 def _blocks(x, width: int):
@@ -48,9 +55,9 @@ def _rows(x, length: int):
   return x.reshape(x.shape[0], -1, *x.shape[3:])[:, :length]
 
 
-def _see(at_query, at_key, i, j):
+def _see(at_query, at_key, window, i, j):
   """bool [B, 1, 1, L, M] of block i of the queries against block j of the keys."""
-  places = attention.Places(at_query[0][i], at_query[1][i], at_key[0][j], at_key[1][j])
+  places = attention.Places(at_query[0][i], at_query[1][i], at_key[0][j], at_key[1][j], window)
   return attention.visible(places)[:, None, None]
 
 
@@ -62,71 +69,71 @@ def _scores(query_BNRLK, key_BNMK, see_B11LM):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _flash(causal, query, key, value, at_query, at_key):
-  """Blocks in, blocks out: (out [I, B, N, R, L, K], logsumexp [I, B, N, R, L])."""
+def _flash(causal, query, key, value, at_query, at_key, window):
+  """Blocks in, blocks out: (out [I, B, N, R, L, W], logsumexp [I, B, N, R, L])."""
 
   def query_block(i):
     def key_block(j, carry):
-      out_BNRLK, top_BNRL, total_BNRL = carry
-      see_B11LM = _see(at_query, at_key, i, j)
+      out_BNRLW, top_BNRL, total_BNRL = carry
+      see_B11LM = _see(at_query, at_key, window, i, j)
       score_BNRLM = _scores(query[i], key[j], see_B11LM)
       new_BNRL = jnp.maximum(top_BNRL, jnp.max(score_BNRLM, axis=-1))
       weight_BNRLM = jnp.where(see_B11LM, jnp.exp(score_BNRLM - new_BNRL[..., None]), 0.0)
       fade_BNRL = jnp.exp(top_BNRL - new_BNRL)
-      part_BNRLK = jnp.einsum("BNRLM,BNMK->BNRLK", weight_BNRLM.astype(value.dtype), value[j])
-      out_BNRLK = out_BNRLK * fade_BNRL[..., None] + part_BNRLK.astype(jnp.float32)
-      return out_BNRLK, new_BNRL, total_BNRL * fade_BNRL + jnp.sum(weight_BNRLM, axis=-1)
+      part_BNRLW = jnp.einsum("BNRLM,BNMW->BNRLW", weight_BNRLM.astype(value.dtype), value[j])
+      out_BNRLW = out_BNRLW * fade_BNRL[..., None] + part_BNRLW.astype(jnp.float32)
+      return out_BNRLW, new_BNRL, total_BNRL * fade_BNRL + jnp.sum(weight_BNRLM, axis=-1)
 
-    shape = query.shape[1:]
-    zeros, never = jnp.zeros(shape[:-1]), jnp.full(shape[:-1], attention.NEVER)
+    shape = query.shape[1:-1]
+    zeros, never = jnp.zeros(shape), jnp.full(shape, attention.NEVER)
     last = i + 1 if causal else key.shape[0]
-    empty = jnp.zeros(shape, jnp.float32), never, zeros
-    out_BNRLK, top_BNRL, total_BNRL = jax.lax.fori_loop(0, last, key_block, empty)
+    empty = jnp.zeros((*shape, value.shape[-1]), jnp.float32), never, zeros
+    out_BNRLW, top_BNRL, total_BNRL = jax.lax.fori_loop(0, last, key_block, empty)
     safe_BNRL = jnp.where(total_BNRL > 0, total_BNRL, 1.0)
     lse_BNRL = jnp.where(total_BNRL > 0, top_BNRL + jnp.log(safe_BNRL), attention.NEVER)
-    return (out_BNRLK / safe_BNRL[..., None]).astype(value.dtype), lse_BNRL
+    return (out_BNRLW / safe_BNRL[..., None]).astype(value.dtype), lse_BNRL
 
   return jax.lax.map(query_block, jnp.arange(query.shape[0]))
 
 
-def _flash_forward(causal, query, key, value, at_query, at_key):
-  out, lse = _flash(causal, query, key, value, at_query, at_key)
-  return (out, lse), (query, key, value, at_query, at_key, out, lse)
+def _flash_forward(causal, query, key, value, at_query, at_key, window):
+  out, lse = _flash(causal, query, key, value, at_query, at_key, window)
+  return (out, lse), (query, key, value, at_query, at_key, window, out, lse)
 
 
 def _flash_backward(causal, residuals, cotangents):
-  query, key, value, at_query, at_key, out, lse = residuals
+  query, key, value, at_query, at_key, window, out, lse = residuals
   d_out, d_lse = cotangents
   # softmax's own term and the logsumexp's gradient share one number per query
   shift = jnp.sum(d_out.astype(jnp.float32) * out.astype(jnp.float32), axis=-1) - d_lse
 
   def key_block(d_query, j):
     def query_block(i, carry):
-      d_query, d_key_BNMK, d_value_BNMK = carry
-      score_BNRLM = _scores(query[i], key[j], _see(at_query, at_key, i, j))
+      d_query, d_key_BNMK, d_value_BNMW = carry
+      score_BNRLM = _scores(query[i], key[j], _see(at_query, at_key, window, i, j))
       # A score of NEVER is far below every logsumexp; a row that sees nothing has no gradient.
       prob_BNRLM = jnp.exp(jnp.minimum(score_BNRLM - lse[i][..., None], 0.0))
       prob_BNRLM = jnp.where(score_BNRLM > attention.NEVER, prob_BNRLM, 0.0)
-      d_out_BNRLK = d_out[i]
-      d_prob_BNRLM = jnp.einsum("BNRLK,BNMK->BNRLM", d_out_BNRLK, value[j]).astype(jnp.float32)
+      d_out_BNRLW = d_out[i]
+      d_prob_BNRLM = jnp.einsum("BNRLW,BNMW->BNRLM", d_out_BNRLW, value[j]).astype(jnp.float32)
       d_score_BNRLM = (prob_BNRLM * (d_prob_BNRLM - shift[i][..., None])).astype(key.dtype)
       prob_BNRLM = prob_BNRLM.astype(value.dtype)
       prob_BNRLM, d_score_BNRLM = jax.lax.optimization_barrier((prob_BNRLM, d_score_BNRLM))
-      d_value_BNMK += jnp.einsum("BNRLM,BNRLK->BNMK", prob_BNRLM, d_out_BNRLK).astype(jnp.float32)
+      d_value_BNMW += jnp.einsum("BNRLM,BNRLW->BNMW", prob_BNRLM, d_out_BNRLW).astype(jnp.float32)
       d_key_BNMK += jnp.einsum("BNRLM,BNRLK->BNMK", d_score_BNRLM, query[i]).astype(jnp.float32)
       d_query_BNRLK = jnp.einsum("BNRLM,BNMK->BNRLK", d_score_BNRLM, key[j]).astype(jnp.float32)
-      return d_query.at[i].add(d_query_BNRLK), d_key_BNMK, d_value_BNMK
+      return d_query.at[i].add(d_query_BNRLK), d_key_BNMK, d_value_BNMW
 
     empty = jnp.zeros(key.shape[1:], jnp.float32), jnp.zeros(value.shape[1:], jnp.float32)
     first = j if causal else 0
-    d_query, d_key_BNMK, d_value_BNMK = jax.lax.fori_loop(
+    d_query, d_key_BNMK, d_value_BNMW = jax.lax.fori_loop(
       first, query.shape[0], query_block, (d_query, *empty)
     )
-    return d_query, (d_key_BNMK.astype(key.dtype), d_value_BNMK.astype(value.dtype))
+    return d_query, (d_key_BNMK.astype(key.dtype), d_value_BNMW.astype(value.dtype))
 
   d_query = jnp.zeros(query.shape, jnp.float32)
   d_query, (d_key, d_value) = jax.lax.scan(key_block, d_query, jnp.arange(key.shape[0]))
-  return d_query.astype(query.dtype), d_key, d_value, None, None
+  return d_query.astype(query.dtype), d_key, d_value, None, None, None
 
 
 _flash.defvjp(_flash_forward, _flash_backward)

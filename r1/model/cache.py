@@ -1,9 +1,10 @@
-"""The key/value cache: one buffer per stack and a length per row.
+"""The cache: what attention keeps of the tokens so far, one set of buffers per stack.
 
 Row b holds its tokens in slots 0 .. length_B[b] - 1, in the order of their positions; there is no
 common cursor, so rows may be of any length and may be cut back (speculative rollback). Keys lie
 with their slots last and values with their slots before the head's numbers: so both matmuls of a
 decoding step read the buffers as they are, which on CPUs is worth more than half of the step.
+Latent attention keeps C + P numbers per token instead, for all heads together.
 """
 
 import jax
@@ -14,19 +15,24 @@ from r1 import dims, sharding
 
 
 class Cache(struct.PyTreeNode):
-  """stacks: {stack name: {"key_ZBNKM", "value_ZBNMK"}}; length_B: tokens held by each row."""
+  """stacks: {stack name: buffers}; length_B: tokens held by each row; slots: room of a row."""
 
   stacks: dict
   length_B: jax.Array
+  slots: int = struct.field(pytree_node=False)
 
 
 def specs(cfg, rows: int, slots: int) -> dict:
   """ShapeDtypeStructs of the buffers of every stack."""
   dtype = jnp.dtype(cfg.dtype)
+  if cfg.attention == "mla":
+    shapes = {"latent_ZBMC": (rows, slots, cfg.C), "rotary_ZBMP": (rows, slots, cfg.P)}
+  else:
+    key, value = (rows, cfg.N, cfg.K, slots), (rows, cfg.N, slots, cfg.K)
+    shapes = {"key_ZBNKM": key, "value_ZBNMK": value}
   return {
     name: {
-      "key_ZBNKM": jax.ShapeDtypeStruct((layers, rows, cfg.N, cfg.K, slots), dtype),
-      "value_ZBNMK": jax.ShapeDtypeStruct((layers, rows, cfg.N, slots, cfg.K), dtype),
+      buffer: jax.ShapeDtypeStruct((layers, *shape), dtype) for buffer, shape in shapes.items()
     }
     for name, layers in cfg.stacks
   }
@@ -41,7 +47,7 @@ def empty(cfg, rows: int, slots: int) -> Cache:
     }
     for name, buffers in specs(cfg, rows, slots).items()
   }
-  return Cache(stacks, jnp.zeros(rows, jnp.int32))
+  return Cache(stacks, jnp.zeros(rows, jnp.int32), slots)
 
 
 def extend(buffers, z, start_B, key_BLNK, value_BLNK):
@@ -52,18 +58,31 @@ def extend(buffers, z, start_B, key_BLNK, value_BLNK):
   and is overwritten by the row's next tokens.
   """
   key_ZBNKM, value_ZBNMK = buffers["key_ZBNKM"], buffers["value_ZBNMK"]
-  row_B1 = jnp.arange(start_B.shape[0])[:, None]
-  slot_BL = start_B[:, None] + jnp.arange(key_BLNK.shape[1])[None]
+  row_B1, slot_BL = _slots(start_B, key_BLNK.shape[1])
   key_BLNK, value_BLNK = (x.astype(key_ZBNKM.dtype) for x in (key_BLNK, value_BLNK))
   key_ZBNKM = key_ZBNKM.at[z, row_B1, :, :, slot_BL].set(key_BLNK, mode="drop")
   value_ZBNMK = value_ZBNMK.at[z, row_B1, :, slot_BL].set(value_BLNK, mode="drop")
   return key_ZBNKM[z], value_ZBNMK[z], {"key_ZBNKM": key_ZBNKM, "value_ZBNMK": value_ZBNMK}
 
 
+def extend_latent(buffers, z, start_B, latent_BLC, rotary_BLP):
+  """The same for latent attention: (latent_BMC, rotary_BMP, buffers)."""
+  latent_ZBMC, rotary_ZBMP = buffers["latent_ZBMC"], buffers["rotary_ZBMP"]
+  row_B1, slot_BL = _slots(start_B, latent_BLC.shape[1])
+  latent_BLC, rotary_BLP = (x.astype(latent_ZBMC.dtype) for x in (latent_BLC, rotary_BLP))
+  latent_ZBMC = latent_ZBMC.at[z, row_B1, slot_BL].set(latent_BLC, mode="drop")
+  rotary_ZBMP = rotary_ZBMP.at[z, row_B1, slot_BL].set(rotary_BLP, mode="drop")
+  return latent_ZBMC[z], rotary_ZBMP[z], {"latent_ZBMC": latent_ZBMC, "rotary_ZBMP": rotary_ZBMP}
+
+
+def _slots(start_B, new: int):
+  """(row_B1, slot_BL): where `new` tokens a row go."""
+  return jnp.arange(start_B.shape[0])[:, None], start_B[:, None] + jnp.arange(new)[None]
+
+
 def seen(cache: Cache, new_B):
   """(position_BM, segment_BM) of the slots once `new_B` tokens have been added to each row."""
-  slots = next(iter(cache.stacks.values()))["key_ZBNKM"].shape[-1]
-  slot_1M = jnp.arange(slots, dtype=jnp.int32)[None]
+  slot_1M = jnp.arange(cache.slots, dtype=jnp.int32)[None]
   held_B1 = (cache.length_B + new_B)[:, None]
   segment_BM = (slot_1M < held_B1).astype(jnp.int32)
   return jnp.broadcast_to(slot_1M, segment_BM.shape), segment_BM

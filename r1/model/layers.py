@@ -1,9 +1,9 @@
-"""The small parts: RMS norm, rotary embedding, SwiGLU."""
+"""The small parts: RMS norm and SwiGLU."""
 
 import jax
 import jax.numpy as jnp
 
-from r1 import sharding
+from r1 import sharding, spec
 
 
 def rms_norm(x, gain, eps: float):
@@ -11,20 +11,6 @@ def rms_norm(x, gain, eps: float):
   x32 = x.astype(jnp.float32)
   scale = jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + eps)
   return (x32 * scale).astype(x.dtype) * gain.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
-
-
-def rotary(position_BL, width: int, base: float):
-  """cos and sin of the angles position * base^(-2i/width), each [B, L, width/2] in float32."""
-  frequency = base ** (-jnp.arange(0, width, 2, dtype=jnp.float32) / width)
-  angle = position_BL[..., None].astype(jnp.float32) * frequency.reshape(1, 1, -1)
-  return jnp.cos(angle), jnp.sin(angle)
-
-
-def rotate(x_BLHK, cos_sin):
-  """Rotates the pairs (i, i + K/2), the layout of Qwen and Llama weights (arXiv 2104.09864)."""
-  cos, sin = (a[:, :, None, :].astype(x_BLHK.dtype) for a in cos_sin)
-  first, second = jnp.split(x_BLHK, 2, axis=-1)
-  return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
 
 @jax.custom_vjp
@@ -59,7 +45,26 @@ def _swiglu_backward(kept, d_hidden_BLF):
 swiglu.defvjp(_swiglu_forward, _swiglu_backward)
 
 
-def mlp(p, x_BLD, cfg):
-  """SwiGLU: down(silu(gate x) * up x)."""
-  hidden_BLF = sharding.shard(swiglu(x_BLD, p["gate_DF"], p["up_DF"]), "BLF", cfg.rules)
-  return jnp.einsum("BLF,FD->BLD", hidden_BLF, p["down_FD"])
+def specs(cfg) -> dict:
+  """The weights of one dense MLP."""
+  tree = spec.gain("norm_D", cfg)
+  tree |= spec.matrix("gate_DF", cfg, "D") | spec.matrix("up_DF", cfg, "D")
+  tree |= spec.matrix("down_FD", cfg, "F")
+  if cfg.feed_bias:
+    tree |= spec.bias("gate_bias_F", cfg) | spec.bias("up_bias_F", cfg)
+    tree |= spec.bias("down_bias_D", cfg)
+  return tree
+
+
+def mlp(p, x_BLD, real_BL, cfg):
+  """SwiGLU: down(silu(gate x) * up x). Returns (y_BLD, no statistics)."""
+  del real_BL
+  if cfg.feed_bias:
+    gate_BLF = jnp.einsum("BLD,DF->BLF", x_BLD, p["gate_DF"]) + p["gate_bias_F"][None, None]
+    up_BLF = jnp.einsum("BLD,DF->BLF", x_BLD, p["up_DF"]) + p["up_bias_F"][None, None]
+    hidden_BLF = jax.nn.silu(gate_BLF) * up_BLF
+  else:
+    hidden_BLF = swiglu(x_BLD, p["gate_DF"], p["up_DF"])
+  hidden_BLF = sharding.shard(hidden_BLF, "BLF", cfg.rules)
+  y_BLD = jnp.einsum("BLF,FD->BLD", hidden_BLF, p["down_FD"])
+  return y_BLD + p["down_bias_D"][None, None] if cfg.feed_bias else y_BLD, {}

@@ -1,84 +1,58 @@
 """The one forward: training, scoring, prefill and decoding call it."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from r1 import dims, sharding, spec
-from r1.model import attention, blockwise, layers
+from r1 import dims, spec
+from r1.model import attention, block, layers, lora, mtp
 from r1.model import cache as cache_lib
+
+FOREVER = 2**30  # the window of a layer that has none
 
 
 class Output(struct.PyTreeNode):
-  """hidden_BLD: after the final norm. cache: grown by these tokens, or None. aux: statistics."""
+  """hidden_BLD: after the final norm. cache: grown by these tokens, or None. aux: statistics.
+
+  aux: {stack: {name: value per layer}}, of the stacks whose feed-forward keeps any.
+  layer_ZBLD: the hidden states before the first layer and after each, where they were asked for.
+  """
 
   hidden_BLD: jax.Array
   cache: cache_lib.Cache | None
   aux: dict
+  layer_ZBLD: jax.Array | None = None
 
 
 def specs(cfg):
   """Every parameter of the model: its name is its shape, its axes and its sharding."""
-  attn = spec.gain("norm_D", cfg)
-  attn |= spec.matrix("q_DHK", cfg, "D") | spec.matrix("k_DNK", cfg, "D")
-  attn |= spec.matrix("v_DNK", cfg, "D") | spec.matrix("o_HKD", cfg, "HK")
-  if cfg.qkv_bias:
-    attn |= spec.bias("q_bias_HK", cfg) | spec.bias("k_bias_NK", cfg) | spec.bias("v_bias_NK", cfg)
-  if cfg.qk_norm:
-    attn |= spec.gain("q_norm_K", cfg) | spec.gain("k_norm_K", cfg)
-  feed = spec.gain("norm_D", cfg)
-  feed |= spec.matrix("gate_DF", cfg, "D") | spec.matrix("up_DF", cfg, "D")
-  feed |= spec.matrix("down_FD", cfg, "F")
   tree = spec.table("embed_VD", cfg) | spec.gain("norm_D", cfg)
   if not cfg.tied:
     tree |= spec.matrix("head_DV", cfg, "D")
-  return tree | {
-    name: spec.stack({"attn": attn, "feed": feed}, count) for name, count in cfg.stacks
-  }
+  tree |= {name: spec.stack(block.specs(cfg, name), count) for name, count in cfg.stacks}
+  tree |= {"mtp": mtp.specs(cfg)} if cfg.mtp else {}
+  return tree | ({"lora": lora.specs(tree, cfg.lora)} if cfg.lora else {})
 
 
-def project(p, x_BLD, cos_sin, cfg):
-  """Queries, keys and values of one layer, biased, normed and rotated as the config asks."""
-  query_BLHK = jnp.einsum("BLD,DHK->BLHK", x_BLD, p["q_DHK"])
-  key_BLNK = jnp.einsum("BLD,DNK->BLNK", x_BLD, p["k_DNK"])
-  value_BLNK = jnp.einsum("BLD,DNK->BLNK", x_BLD, p["v_DNK"])
-  if cfg.qkv_bias:
-    query_BLHK += p["q_bias_HK"][None, None]
-    key_BLNK += p["k_bias_NK"][None, None]
-    value_BLNK += p["v_bias_NK"][None, None]
-  if cfg.qk_norm:
-    query_BLHK = layers.rms_norm(query_BLHK, p["q_norm_K"], cfg.norm_eps)
-    key_BLNK = layers.rms_norm(key_BLNK, p["k_norm_K"], cfg.norm_eps)
-  return layers.rotate(query_BLHK, cos_sin), layers.rotate(key_BLNK, cos_sin), value_BLNK
+def windows(cfg) -> dict:
+  """How many positions back each layer sees, per stack; None where no layer is limited."""
+  found, start = {}, 0
+  for name, count in cfg.stacks:
+    own = [window or FOREVER for window in cfg.windows[start : start + count]]
+    found[name] = jnp.asarray(own, jnp.int32) if own else None
+    start += count
+  return found
 
 
-def body(cfg):
-  """The attention body of rows without a cache, as the config picks it."""
-  if cfg.attend == "einsum":
-    return attention.einsum
-  return functools.partial(blockwise.blockwise, block=cfg.attention_block, causal=True)
-
-
-def attend(p, x_BLD, cos_sin, places, buffers, z, start_B, cfg):
-  """Grouped-query attention (arXiv 2305.13245); layer z reads and extends the cache, if any."""
-  query_BLHK, key_BLNK, value_BLNK = project(p, x_BLD, cos_sin, cfg)
-  if buffers is None:
-    out_BLHK, _ = body(cfg)(query_BLHK, key_BLNK, value_BLNK, places)
-  else:
-    key_BNKM, value_BNMK, buffers = cache_lib.extend(buffers, z, start_B, key_BLNK, value_BLNK)
-    out_BLHK, _ = attention.held(query_BLHK, key_BNKM, value_BNMK, places)
-  out_BLHK = sharding.shard(out_BLHK, "BLHK", cfg.rules)
-  return jnp.einsum("BLHK,HKD->BLD", out_BLHK, p["o_HKD"]), buffers
-
-
-def forward(params, token_BL, position_BL, segment_BL, cfg, cache=None) -> Output:
+def forward(
+  params, token_BL, position_BL, segment_BL, cfg, cache=None, every_layer: bool = False
+) -> Output:
   """Hidden states of a batch of rows.
 
   position_BL: of each token in its segment. segment_BL: 0 on padding; a token sees the earlier
   positions of its own segment and nothing else. With a cache a row is one segment (1) whose first
   `cache.length_B` tokens are held already; the row's padding stands at its end.
+  every_layer: keep the hidden states between the layers too, to compare with another program.
   """
   dims.check(token_BL=token_BL, position_BL=position_BL, segment_BL=segment_BL)
   start_B, at_key = None, (position_BL, segment_BL)
@@ -86,28 +60,35 @@ def forward(params, token_BL, position_BL, segment_BL, cfg, cache=None) -> Outpu
     start_B, new_B = cache.length_B, jnp.sum(segment_BL > 0, axis=1, dtype=jnp.int32)
     at_key = cache_lib.seen(cache, new_B)
   places = attention.Places(position_BL, segment_BL, *at_key)
-  cos_sin = layers.rotary(position_BL, cfg.K, cfg.rope_base)
-  dtype = jnp.dtype(cfg.dtype)
-  table_VD = sharding.shard(params["embed_VD"], "VD", cfg.rules)
-  x_BLD = sharding.shard(table_VD[token_BL].astype(dtype), "BLD", cfg.rules)
+  cos_sin = block.rotary(position_BL, cfg)
+  dtype, scale = jnp.dtype(cfg.dtype), cfg.lora.scale if cfg.lora else 0.0
+  x_BLD = block.embed(params, token_BL, cfg)
 
-  def layer(carry, p_z):
-    x_BLD, buffers = carry
-    p, z = jax.tree.map(lambda w: w.astype(dtype), p_z[0]), p_z[1]
-    h_BLD = layers.rms_norm(x_BLD, p["attn"]["norm_D"], cfg.norm_eps)
-    h_BLD, buffers = attend(p["attn"], h_BLD, cos_sin, places, buffers, z, start_B, cfg)
-    x_BLD = sharding.shard(x_BLD + h_BLD, "BLD", cfg.rules)
-    h_BLD = layers.mlp(p["feed"], layers.rms_norm(x_BLD, p["feed"]["norm_D"], cfg.norm_eps), cfg)
-    return (sharding.shard(x_BLD + h_BLD, "BLD", cfg.rules), buffers), None
+  def run(name: str, x_BLD, buffers):
+    def layer(carry, given):
+      x_BLD, buffers = carry
+      p, adapters, z, window = given
+      p, adapters = block.home(p, cfg), block.home(adapters, cfg)
+      p = block.cast(lora.merge(p, adapters, scale), dtype)
+      held = None if buffers is None else (buffers, z, start_B)
+      at = places.replace(window=window)
+      x_BLD, buffers, aux = block.block(p, x_BLD, cos_sin, at, held, cfg, name)
+      return (x_BLD, buffers), (aux, x_BLD if every_layer else None)
 
-  if cfg.remat == "layer":
-    layer = jax.checkpoint(layer, prevent_cse=False)
-  stacks = {}
-  for name, count in cfg.stacks:
+    if cfg.remat == "layer":
+      layer = jax.checkpoint(layer, prevent_cse=False)
+    adapters = params.get("lora", {}).get(name)
+    z_Z = jnp.arange(dict(cfg.stacks)[name])
+    given = params[name], adapters, z_Z, windows(cfg)[name]
+    return jax.lax.scan(layer, (x_BLD, buffers), given)
+
+  stacks, aux, between = {}, {}, [x_BLD[None]]
+  for name, _ in cfg.stacks:
     buffers = None if cache is None else cache.stacks[name]
-    (x_BLD, stacks[name]), _ = jax.lax.scan(
-      layer, (x_BLD, buffers), (params[name], jnp.arange(count))
-    )
+    (x_BLD, stacks[name]), (aux[name], after_ZBLD) = run(name, x_BLD, buffers)
+    between.append(after_ZBLD)
   hidden_BLD = layers.rms_norm(x_BLD, params["norm_D"], cfg.norm_eps)
-  cache = None if cache is None else cache_lib.Cache(stacks, cache.length_B + new_B)
-  return Output(hidden_BLD, cache, {})
+  if cache is not None:
+    cache = cache.replace(stacks=stacks, length_B=cache.length_B + new_B)
+  layer_ZBLD = jnp.concatenate(between) if every_layer else None
+  return Output(hidden_BLD, cache, {k: v for k, v in aux.items() if v}, layer_ZBLD)

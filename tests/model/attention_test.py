@@ -8,16 +8,16 @@ import pytest
 from r1.model import attention
 from tests.model import reference
 
-H, N, K = 4, 2, 8
+H, N, K, W = 4, 2, 8, 6
 
 einsum = jax.jit(attention.einsum)
 
 
 def draw(places, seed=0):
-  """(query_BLHK, key_BMNK, value_BMNK) for these places."""
+  """(query_BLHK, key_BMNK, value_BMNW) for these places."""
   rng = np.random.default_rng(seed)
   (B, L), M = places.position_BL.shape, places.position_BM.shape[1]
-  shapes = (B, L, H, K), (B, M, N, K), (B, M, N, K)
+  shapes = (B, L, H, K), (B, M, N, K), (B, M, N, W)
   return tuple(jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in shapes)
 
 
@@ -43,7 +43,22 @@ def cached(tokens=5, slots=13):
   return attention.Places(*(jnp.asarray(x, jnp.int32) for x in (*at_query, *at_key)))
 
 
-LAYOUTS = {"packed": packed, "cached": cached}
+def windowed():
+  """`packed`, each token seeing itself and two before it."""
+  return packed().replace(window=jnp.int32(3))
+
+
+def cached_windowed(tokens=5, slots=13):
+  """`cached`, each token seeing itself and three before it."""
+  return cached(tokens, slots).replace(window=jnp.int32(4))
+
+
+LAYOUTS = {
+  "packed": packed,
+  "cached": cached,
+  "packed, window": windowed,
+  "cached, window": cached_windowed,
+}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -59,6 +74,19 @@ def test_the_oracle_equals_a_float64_loop(layout):
 def test_who_sees_whom_by_hand():
   places = own([[0, 1, 0, 0]], [[1, 1, 2, 0]])
   want = [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]  # padding sees not even itself
+  np.testing.assert_array_equal(jax.jit(attention.visible)(places)[0], np.array(want, bool))
+
+
+def test_a_window_counts_positions_and_the_tokens_own_is_one_of_them():
+  places = own([[0, 1, 2, 3, 0, 3]], [[1, 1, 1, 1, 2, 2]]).replace(window=jnp.int32(2))
+  want = [
+    [1, 0, 0, 0, 0, 0],
+    [1, 1, 0, 0, 0, 0],
+    [0, 1, 1, 0, 0, 0],
+    [0, 0, 1, 1, 0, 0],
+    [0, 0, 0, 0, 1, 0],
+    [0, 0, 0, 0, 0, 1],  # its neighbour stands three positions back
+  ]
   np.testing.assert_array_equal(jax.jit(attention.visible)(places)[0], np.array(want, bool))
 
 
@@ -110,10 +138,10 @@ def test_results_over_disjoint_keys_join_to_the_whole(layout, cuts):
   np.testing.assert_allclose(lse, want_lse, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("tokens", [1, 5])
-def test_the_body_that_reads_the_cache_equals_the_loop(tokens):
+@pytest.mark.parametrize(("make", "tokens"), [(cached, 1), (cached, 5), (cached_windowed, 1)])
+def test_the_body_that_reads_the_cache_equals_the_loop(make, tokens):
   """Keys lie in it with their slots last, values with their slots before the head's numbers."""
-  places = cached(tokens)
+  places = make(tokens)
   query, key, value = draw(places)
   layout = jnp.transpose(key, (0, 2, 3, 1)), jnp.transpose(value, (0, 2, 1, 3))
   out, lse = jax.jit(attention.held)(query, *layout, places)

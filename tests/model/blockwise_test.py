@@ -14,6 +14,8 @@ BODIES = {
   "packed": (attention_test.packed, True),
   "packed, all blocks": (attention_test.packed, False),
   "cached": (attention_test.cached, False),
+  "window": (attention_test.windowed, True),
+  "cached, window": (attention_test.cached_windowed, False),
 }
 
 
@@ -35,19 +37,30 @@ def compare(got, want):
 def pulled(make):
   """The oracle's results and gradients."""
   places = make()
-  return jax.jit(functools.partial(pull, attention.einsum))(attention_test.draw(places), places)
+  return tiny.jit(functools.partial(pull, attention.einsum))(attention_test.draw(places), places)
 
 
 @pytest.mark.parametrize(
   ("layout", "block"),
-  [("packed", 1), ("packed", 4), ("packed", 64), ("packed, all blocks", 3), ("cached", 4)],
+  [
+    ("packed", 1),
+    ("packed", 4),
+    ("packed", 64),
+    ("packed, all blocks", 3),
+    ("cached", 4),
+    ("window", 2),
+    ("cached, window", 4),
+  ],
 )
 def test_blockwise_equals_the_oracle_in_values_and_gradients(layout, block):
-  """11 queries and 11 or 13 keys: 3 and 4 divide neither, and 64 is longer than both."""
+  """11 queries and 11 or 13 keys: 3 and 4 divide neither, and 64 is longer than both.
+
+  Values are narrower than keys. A window of 3 leaves whole blocks of 2 keys unseen.
+  """
   make, causal = BODIES[layout]
   places, want = make(), pulled(make)
   body = functools.partial(blockwise.blockwise, block=block, causal=causal)
-  got = jax.jit(functools.partial(pull, body))(attention_test.draw(places), places)
+  got = tiny.jit(functools.partial(pull, body))(attention_test.draw(places), places)
   compare(got, want)
   assert all(np.abs(x).max() > 0.1 for x in want)  # nothing was compared with zeros
 
@@ -73,7 +86,7 @@ def test_padding_gets_zeros_and_gives_no_gradient():
   places = attention_test.packed()
   arrays = attention_test.draw(places)
   body = functools.partial(blockwise.blockwise, block=4, causal=True)
-  out, lse, *gradients = jax.jit(functools.partial(pull, body))(arrays, places)
+  out, lse, *gradients = tiny.jit(functools.partial(pull, body))(arrays, places)
   assert (out[0, 8:] == 0).all()
   assert (lse[0, 8:] == attention.NEVER).all()
   assert all((gradient[0, 8:] == 0).all() for gradient in gradients)

@@ -3,9 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from r1.model import cache
-from tests.model import tiny
+from tests.model import latent, tiny
 
 
 def test_buffers_are_declared_per_stack():
@@ -43,6 +44,27 @@ def test_new_tokens_stand_behind_each_rows_own():
   assert not buffers["value_ZBNMK"][0].any()
 
 
+def extend_latent(start, new, slots=5, z=1):
+  """The same numbers as latents (C = 2) and rotated keys (P = 2), the latter ten times as large."""
+  cfg = latent.config("query latent", C=2, P=2, stacks=(("dense", 2),))
+  buffers = cache.empty(cfg, len(start), slots).stacks["dense"]
+  number_BL1 = (10 * np.arange(len(start))[:, None] + np.arange(new)[None] + 1)[..., None]
+  latent_BLC = number_BL1 + np.array([0, 1000], np.float32)
+  return jax.jit(cache.extend_latent)(buffers, z, np.asarray(start), latent_BLC, 10 * latent_BLC)
+
+
+def test_latents_stand_behind_each_rows_own_and_too_many_are_dropped():
+  latent_BMC, rotary_BMP, buffers = extend_latent([0, 2, 4], new=2)
+  want = np.array([[1, 2, 0, 0, 0], [0, 0, 11, 12, 0], [0, 0, 0, 0, 21]])
+  both = np.stack([want, want + 1000 * (want > 0)], axis=-1)
+  np.testing.assert_array_equal(latent_BMC, both)
+  np.testing.assert_array_equal(rotary_BMP, 10 * both)
+  np.testing.assert_array_equal(buffers["latent_ZBMC"][1], latent_BMC)
+  np.testing.assert_array_equal(buffers["rotary_ZBMP"][1], rotary_BMP)
+  assert not buffers["latent_ZBMC"][0].any()  # the other layer
+  assert not buffers["rotary_ZBMP"][0].any()
+
+
 def test_what_does_not_fit_is_dropped_and_overwrites_nothing():
   key_BNKM, value_BNMK, _ = extend([4, 5], new=2)
   np.testing.assert_array_equal(key_BNKM[:, 0, 0], [[0, 0, 0, 0, 1], [0, 0, 0, 0, 0]])
@@ -51,15 +73,15 @@ def test_what_does_not_fit_is_dropped_and_overwrites_nothing():
 
 def test_slots_beyond_a_rows_length_are_not_seen():
   cfg = tiny.config()
-  held = cache.Cache(cache.empty(cfg, 2, 4).stacks, jnp.array([1, 3]))
+  held = cache.empty(cfg, 2, 4).replace(length_B=jnp.array([1, 3]))
   position_BM, segment_BM = cache.seen(held, jnp.array([1, 0]))
   np.testing.assert_array_equal(position_BM, [[0, 1, 2, 3]] * 2)
   np.testing.assert_array_equal(segment_BM, [[1, 1, 0, 0], [1, 1, 1, 0]])
 
 
-def test_a_row_cut_back_continues_as_if_it_had_never_been_longer():
+@pytest.mark.parametrize("cfg", [tiny.config(), latent.config("query latent")])
+def test_a_row_cut_back_continues_as_if_it_had_never_been_longer(cfg):
   """Speculative rollback: lower the length and the forgotten tokens are gone."""
-  cfg = tiny.config()
   params = tiny.params(cfg)
 
   def run(held, tokens, start):

@@ -12,7 +12,7 @@ from tests.model import tiny
   ("changes", "message"),
   [
     ({"H": 5}, "H=5 query heads cannot share N=2"),
-    ({"K": 7}, "K=7: rotary embedding needs an even head size"),
+    ({"K": 7}, "rotary embedding needs an even width, this is 7"),
     ({"ids": 33}, "ids=33 of the tokenizer do not fit V=32"),
     ({"ids": 0}, "ids=0 of the tokenizer do not fit V=32"),
     ({"attend": "flash"}, r"attend='flash'; there are \('einsum', 'blockwise'\)"),
@@ -20,6 +20,18 @@ from tests.model import tiny
     ({"dtype": "float16"}, "dtype='float16'; there are"),
     ({"attention_block": 0}, "attention_block=0 and logit_chunk=8 must be >= 1"),
     ({"logit_chunk": 0}, "logit_chunk=0 must be >= 1"),
+    ({"attention": "mqa"}, r"attention='mqa'; there are"),
+    ({"windows": (4,)}, r"windows=\(4,\) of 2 layers: wanted one each"),
+    ({"windows": (4, -1)}, r"windows=\(4, -1\) of 2 layers: wanted one each"),
+    ({"stacks": (("moe", 2),)}, "experts need both or neither"),
+    ({"stacks": (("a", 1), ("a", 1))}, "each needs a name of its own"),
+    ({"stacks": (("a", 0),)}, "and a layer at least"),
+    ({"mtp": 2}, "mtp=2: wanted 0 or 1"),
+    ({"mtp": 1, "windows": (4, 0)}, r"mtp=1: wanted 0 or 1, and 0 beside windows=\(4, 0\)"),
+    ({"attention": "mla", "P": 4, "C": 8}, "W=0: latent attention needs all of them"),
+    ({"attention": "mla", "P": 3}, "rotary embedding needs an even width, this is 3"),
+    ({"attention": "mla", "P": 4, "C": 8, "W": 8, "qk_norm": True}, "qk_norm is of grouped-query"),
+    ({"rope_pairs": True}, "rope_pairs is of latent attention"),
   ],
 )
 def test_settings_that_do_not_fit_are_refused_with_their_numbers(changes, message):

@@ -1,4 +1,4 @@
-"""RMS norm, rotary embedding and SwiGLU against numbers worked by hand."""
+"""RMS norm and SwiGLU against numbers worked by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -22,35 +22,6 @@ def test_rms_norm_ignores_scale_and_squares_in_float32():
   want = x / np.sqrt(np.mean(x * x))
   np.testing.assert_allclose(np.asarray(y_BL, np.float64), want, rtol=2**-7)
   np.testing.assert_array_equal(layers.rms_norm(4 * x_BL, jnp.ones(3), 0.0), y_BL)
-
-
-def test_rotary_angles_by_hand():
-  # Width 4, base 100: frequencies 1 and 100^(-2/4) = .1.
-  cos, sin = layers.rotary(jnp.array([[0, 1, 3]]), 4, 100.0)
-  np.testing.assert_allclose(cos[0], np.cos([[0, 0], [1, 0.1], [3, 0.3]]), rtol=1e-6)
-  np.testing.assert_allclose(sin[0], np.sin([[0, 0], [1, 0.1], [3, 0.3]]), rtol=1e-6)
-
-
-def test_rotate_turns_the_pairs_i_and_i_plus_half():
-  cos_sin = layers.rotary(jnp.array([[2]]), 4, 100.0)
-  first = layers.rotate(jnp.array([1.0, 0, 0, 0]).reshape(1, 1, 1, 4), cos_sin)
-  np.testing.assert_allclose(first[0, 0, 0], [np.cos(2), 0, np.sin(2), 0], rtol=1e-6)
-  fourth = layers.rotate(jnp.array([0, 0, 0, 1.0]).reshape(1, 1, 1, 4), cos_sin)
-  np.testing.assert_allclose(fourth[0, 0, 0], [0, -np.sin(0.2), 0, np.cos(0.2)], rtol=1e-6)
-
-
-def test_scores_depend_on_the_distance_of_positions_alone():
-  rng = np.random.default_rng(0)
-  query, key = (jnp.asarray(rng.standard_normal((1, 1, 1, 8)), jnp.float32) for _ in range(2))
-
-  def score(m, n):
-    turned = [
-      layers.rotate(x, layers.rotary(jnp.array([[at]]), 8, 1e4)) for x, at in ((query, m), (key, n))
-    ]
-    return float(jnp.sum(turned[0] * turned[1]))
-
-  assert abs(score(7, 3) - score(104, 100)) < 1e-4
-  assert abs(score(7, 3) - score(7, 4)) > 1e-2
 
 
 def test_swiglu_by_hand():
@@ -80,4 +51,15 @@ def test_the_mlp_equals_the_float64_reference():
   p = {name: w[0] for name, w in tiny.params(cfg)["dense"]["feed"].items()}
   x_BLD = np.random.default_rng(0).standard_normal((1, 3, cfg.D)).astype(np.float32)
   want = reference.feed({name: w.astype(np.float64) for name, w in p.items()}, x_BLD[0])
-  np.testing.assert_allclose(layers.mlp(p, jnp.asarray(x_BLD), cfg)[0], want, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(
+    layers.mlp(p, jnp.asarray(x_BLD), None, cfg)[0][0], want, rtol=1e-4, atol=1e-5
+  )
+
+
+def test_the_biases_of_the_mlp_by_hand():
+  # gate 0 + 1, up 0 + 3: silu(1) * 3 = 2.193176; down 2 * that + .5.
+  cfg = tiny.config(feed_bias=True)
+  p = {"gate_DF": jnp.zeros((1, 1)), "up_DF": jnp.zeros((1, 1)), "down_FD": jnp.full((1, 1), 2.0)}
+  p |= {"gate_bias_F": jnp.ones(1), "up_bias_F": jnp.full(1, 3.0), "down_bias_D": jnp.full(1, 0.5)}
+  y_BLD, _ = layers.mlp(p, jnp.ones((1, 1, 1)), None, cfg)
+  np.testing.assert_allclose(y_BLD, [[[4.886352]]], rtol=1e-6)

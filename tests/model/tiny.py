@@ -1,5 +1,7 @@
 """A model of a few thousand weights for tests, its batches, and a look into what JAX traces."""
 
+import functools
+
 import jax
 import numpy as np
 
@@ -8,7 +10,7 @@ from r1.data import packing
 from r1.model import config as model_config
 from r1.model import heads, transformer
 
-SETTINGS = {
+SETTINGS = model_config.PLAIN | {
   "D": 16,
   "F": 24,
   "V": 32,
@@ -31,10 +33,16 @@ SETTINGS = {
   "rules": None,
 }
 
+RUNTIME = {  # of a preset
+  name: SETTINGS[name]
+  for name in ("dtype", "attend", "attention_block", "logit_chunk", "remat", "rules")
+}
 ROW = 16  # one length of row for most tests, so that XLA compiles few programs
 
-forward = jax.jit(transformer.forward, static_argnames="cfg")
-logp = jax.jit(heads.logp, static_argnames="cfg")
+# These programs run for milliseconds and compile for seconds, half of them in LLVM's passes.
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+forward = jit(transformer.forward, static_argnames="cfg")
+logp = jit(heads.logp, static_argnames="cfg")
 
 
 def config(**changes):

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from r1 import spec
-from r1.model import cache as cache_lib
-from r1.model import heads, transformer
-from tests.model import reference, tiny
+from r1.model import heads, mtp, presets, transformer
+from tests.model import cached, reference, tiny
 
 BODIES = ("einsum", "blockwise")
 VARIANTS = {
@@ -18,6 +17,7 @@ VARIANTS = {
   "qwen3": {"qkv_bias": False, "qk_norm": True, "tied": True},
   "llama": {"qkv_bias": False, "qk_norm": False, "tied": False},
   "one key head": {"qkv_bias": True, "qk_norm": True, "N": 1},
+  "windows": {"stacks": (("first", 1), ("rest", 2)), "windows": (3, 0, 2), "o_bias": True},
 }
 
 
@@ -129,42 +129,43 @@ def test_scanning_a_stack_equals_one_stack_per_layer():
 # The cache
 
 
-def chunk(sequences, start, width):
-  """(token_BL, position_BL, segment_BL): tokens start .. start + width of each row, padded."""
-  shape = len(sequences), width
-  token_BL, segment_BL = np.full(shape, 9, np.int32), np.zeros(shape, np.int32)
-  for b, tokens in enumerate(sequences):
-    new = tokens[start[b] : start[b] + width]
-    token_BL[b, : len(new)], segment_BL[b, : len(new)] = new, 1
-  position_BL = np.asarray(start, np.int32)[:, None] + np.arange(width, dtype=np.int32)
-  return token_BL, position_BL, segment_BL
-
-
-def decode(params, sequences, prompts, cfg, widths):
-  """hidden_LD of each row by a prefill of `prompts` tokens, then chunks of these widths."""
-  slots = 18  # room for the padding of the last chunk
-  held, pieces = cache_lib.empty(cfg, len(sequences), slots), [[] for _ in sequences]
-  prefill = [tokens[:n] for tokens, n in zip(sequences, prompts, strict=True)]
-  for i, width in enumerate((max(prompts), *widths)):
-    rows = sequences if i else prefill
-    batch = chunk(rows, np.asarray(held.length_B), width)
-    out = tiny.forward(params, *batch, cfg, held)
-    held = out.cache
-    for b, real in enumerate(batch[2].sum(axis=1)):
-      pieces[b].append(out.hidden_BLD[b, :real])
-  assert held.length_B.tolist() == [len(tokens) for tokens in sequences]
-  return [np.concatenate(piece) for piece in pieces]
-
-
 @pytest.mark.parametrize("widths", [[1] * 9, [6, 1, 1, 1]])
 def test_prefill_and_decoding_equal_the_full_forward(widths):
-  """Rows of different lengths; some finish long before the others."""
-  cfg = tiny.config(stacks=(("first", 1), ("rest", 2)), qk_norm=True)
+  """Rows of different lengths; some finish long before the others. Two of three layers see 4 and
+  2 positions back."""
+  cfg = tiny.config(stacks=(("first", 1), ("rest", 2)), windows=(4, 0, 2), qk_norm=True)
   params, sequences = tiny.params(cfg), tiny.documents([10, 6, 12, 2], cfg)
-  found = decode(params, sequences, [6, 1, 3, 2], cfg, widths)
+  found = cached.decode(params, sequences, [6, 1, 3, 2], cfg, widths)
   for tokens, hidden_LD in zip(sequences, found, strict=True):
     want_LD = reference.hidden(params, tokens, cfg)
     np.testing.assert_allclose(hidden_LD, want_LD, rtol=1e-4, atol=5e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in presets.NAMES if name.startswith("tiny-")])
+def test_greedy_decoding_of_every_family_equals_its_full_forward(name):
+  """Prompts of three lengths are prefilled in pieces of 4, then 6 tokens follow one by one."""
+  cached.check(presets.config(name, tiny.RUNTIME))
+
+
+# Windows
+
+
+@pytest.mark.parametrize("attend", BODIES)
+def test_windows_add_up_over_the_layers(attend):
+  """Windows of 4, 1 and 3 reach 3, 0 and 2 positions back, and 5 in all."""
+  stacks = (("first", 1), ("rest", 2))
+  cfg = tiny.config(attend=attend, stacks=stacks, windows=(4, 1, 3))
+  tokens = tiny.documents([11], cfg)[0]
+  other = np.concatenate([[(tokens[0] + 1) % cfg.V], tokens[1:]])
+  before, after = (tiny.alone(x, cfg, tiny.params(cfg)) for x in (tokens, other))
+  np.testing.assert_array_equal((before == after).all(axis=-1), np.arange(11) > 5)
+
+
+def test_without_windows_no_layer_is_given_one():
+  assert transformer.windows(tiny.config()) == {"dense": None}
+  cfg = tiny.config(stacks=(("first", 1), ("rest", 2)), windows=(0, 5, 0))
+  got = {name: w.tolist() for name, w in transformer.windows(cfg).items()}
+  assert got == {"first": [transformer.FOREVER], "rest": [5, transformer.FOREVER]}
 
 
 # Gradients and precision
@@ -184,13 +185,26 @@ def gradients(**changes):
     logp_BL, _ = heads.logp(params, out.hidden_BLD, packed.target_BL, cfg, 1.0)
     return -jnp.sum(jnp.where(packed.scored_BL, logp_BL, 0.0))
 
-  return jax.jit(jax.value_and_grad(loss))(tiny.params(cfg))
+  return tiny.jit(jax.value_and_grad(loss))(tiny.params(cfg))
 
 
 @pytest.mark.parametrize("changes", [{"remat": "layer"}, {"attend": "einsum"}])
 def test_rematerialised_layers_and_the_other_body_have_the_same_gradients(changes):
   near = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
   jax.tree.map(near, gradients(), gradients(**changes))
+
+
+@pytest.mark.parametrize(("remat", "times"), [("none", 0), ("layer", 3)])
+def test_layers_are_recomputed_where_it_is_asked(remat, times):
+  """Two stacks and the layer of multi-token prediction; equal numbers alone would not tell."""
+  cfg = tiny.config(remat=remat, stacks=(("first", 1), ("rest", 2)), mtp=1)
+  params, row_BL = tiny.params(cfg), jnp.ones((1, 4), jnp.int32)
+
+  def both(params):
+    hidden_BLD = transformer.forward(params, row_BL, row_BL, row_BL, cfg).hidden_BLD
+    return mtp.hidden(params, hidden_BLD, row_BL, row_BL, row_BL, cfg)[0]
+
+  assert str(jax.make_jaxpr(both)(params)).count("prevent_cse") == times
 
 
 def test_every_weight_has_a_finite_gradient_that_is_not_zero():
@@ -238,7 +252,7 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32_weights():
 def test_bfloat16_decodes():
   cfg = tiny.config(dtype="bfloat16")
   params, sequences = tiny.params(cfg), tiny.documents([8, 5], cfg)
-  found = decode(params, sequences, [4, 5], cfg, [1] * 4)
+  found = cached.decode(params, sequences, [4, 5], cfg, [1] * 4)
   for tokens, hidden_LD in zip(sequences, found, strict=True):
     error = np.abs(hidden_LD.astype(np.float32) - reference.hidden(params, tokens, cfg))
     assert error.mean() < 0.03

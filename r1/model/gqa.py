@@ -1,0 +1,59 @@
+"""Grouped-query attention (arXiv 2305.13245): Qwen2, Qwen3, Llama 3."""
+
+import jax.numpy as jnp
+
+from r1 import sharding, spec
+from r1.model import attention, blockwise, layers, rope
+from r1.model import cache as cache_lib
+
+
+def specs(cfg) -> dict:
+  """The weights of one layer."""
+  tree = spec.gain("norm_D", cfg)
+  tree |= spec.matrix("q_DHK", cfg, "D") | spec.matrix("k_DNK", cfg, "D")
+  tree |= spec.matrix("v_DNK", cfg, "D") | spec.matrix("o_HKD", cfg, "HK")
+  if cfg.qkv_bias:
+    tree |= spec.bias("q_bias_HK", cfg) | spec.bias("k_bias_NK", cfg) | spec.bias("v_bias_NK", cfg)
+  if cfg.o_bias:
+    tree |= spec.bias("o_bias_D", cfg)
+  if cfg.qk_norm:
+    tree |= spec.gain("q_norm_K", cfg) | spec.gain("k_norm_K", cfg)
+  return tree
+
+
+def rotary(position_BL, cfg):
+  """cos and sin for the heads."""
+  return rope.rotary(position_BL, cfg.K, cfg.rope_base, cfg.rope_scaling)
+
+
+def project(p, x_BLD, cos_sin, cfg):
+  """Queries, keys and values of one layer, biased, normed and rotated as the config asks."""
+  query_BLHK = jnp.einsum("BLD,DHK->BLHK", x_BLD, p["q_DHK"])
+  key_BLNK = jnp.einsum("BLD,DNK->BLNK", x_BLD, p["k_DNK"])
+  value_BLNK = jnp.einsum("BLD,DNK->BLNK", x_BLD, p["v_DNK"])
+  if cfg.qkv_bias:
+    query_BLHK += p["q_bias_HK"][None, None]
+    key_BLNK += p["k_bias_NK"][None, None]
+    value_BLNK += p["v_bias_NK"][None, None]
+  if cfg.qk_norm:
+    query_BLHK = layers.rms_norm(query_BLHK, p["q_norm_K"], cfg.norm_eps)
+    key_BLNK = layers.rms_norm(key_BLNK, p["k_norm_K"], cfg.norm_eps)
+  return rope.halves(query_BLHK, cos_sin), rope.halves(key_BLNK, cos_sin), value_BLNK
+
+
+def attend(p, x_BLD, cos_sin, places, held, cfg):
+  """One layer's attention over its own tokens, or over the cache that it extends.
+
+  held: None, or the layer's place in the cache. Returns (y_BLD, the cache's buffers or None).
+  """
+  query_BLHK, key_BLNK, value_BLNK = project(p, x_BLD, cos_sin, cfg)
+  buffers = None
+  if held is None:
+    out_BLHK, _ = blockwise.body(cfg)(query_BLHK, key_BLNK, value_BLNK, places)
+  else:
+    buffers, z, start_B = held
+    key_BNKM, value_BNMK, buffers = cache_lib.extend(buffers, z, start_B, key_BLNK, value_BLNK)
+    out_BLHK, _ = attention.held(query_BLHK, key_BNKM, value_BNMK, places)
+  out_BLHK = sharding.shard(out_BLHK, "BLHK", cfg.rules)
+  y_BLD = jnp.einsum("BLHK,HKD->BLD", out_BLHK, p["o_HKD"])
+  return y_BLD + p["o_bias_D"][None, None] if cfg.o_bias else y_BLD, buffers
