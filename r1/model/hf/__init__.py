@@ -1,0 +1,1 @@
+"""Checkpoints of Hugging Face: safetensors in and out, names, configs."""
