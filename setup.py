@@ -10,6 +10,7 @@ REQUIRES = [
   "flax>=0.12",
   "importlib_resources>=6.4",
   "jax>=0.10,<0.13",
+  "jinja2>=3.1.6",
   "matplotlib>=3.9",
   "ml-collections>=1.1",
   "numpy>=2.0",
@@ -19,9 +20,11 @@ REQUIRES = [
   "sentencepiece>=0.2.1",
   "tensorboardX>=2.6.4",
   "tensorflow-datasets>=4.9.10",
+  "tokenizers>=0.21",
 ]
 
 EXTRAS = {
+  "hub": ["huggingface_hub>=0.30"],
   "tpu": ["jax[tpu]>=0.10,<0.13"],
   "cuda": ["jax[cuda13]>=0.10,<0.13"],
   "test": ["pre-commit>=4.0", "pyright>=1.1.400", "pytest>=8.4", "pytest-xdist>=3.6", "ruff>=0.12"],

@@ -1,6 +1,7 @@
 """Tokenizers: text to ids and back, byte for byte.
 
-A `Tokenizer` is an encoder and a table of bytes per id, so a second backend is a second `load`.
+A `Tokenizer` is an encoder and a table of bytes per id, so a second backend is a second `load`:
+here SentencePiece, in `hf_tokenizer` the folder of a Hugging Face checkpoint.
 """
 
 import codecs
@@ -9,11 +10,12 @@ import hashlib
 import io
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import sentencepiece
 
 PAD, BOS, EOS, UNKNOWN = 0, 1, 2, 3
+MODEL_FILE = "tokenizer.model"
 SPACE = "\u2581"  # SentencePiece writes a space so
 DIGITS = tuple(f"{space}{digit}" for space in ("", SPACE) for digit in range(10))
 RESERVED = (*DIGITS, "\n")
@@ -24,16 +26,21 @@ REPLACEMENT = "\ufffd".encode()
 class Tokenizer:
   """Text to ids and back; `encode` never adds begin or end of text."""
 
-  size: int
+  size: int  # one more than the highest id
   pad: int
   bos: int | None
-  eos: tuple[int, ...]
+  eos: tuple[int, ...]  # every id that ends a response; the first is the one that is written
   symbols: dict[str, int]  # texts that are always one id
-  model: bytes  # the file it was loaded from
-  digest: str  # sha256 of `model`
+  files: dict[str, bytes]  # all it was loaded from, by name: written out, they load again
+  digest: str  # sha256 of `files`
   encoder: Callable[[str], list[int]]
   pieces: tuple[str, ...]
   table: tuple[bytes, ...]  # what each id adds to the text; control ids add nothing
+  before: tuple[int, ...]  # what the tokenizer itself would put before a text,
+  after: tuple[int, ...]  # and after it
+  needs_bos: bool  # a text starts with `bos`; False as well where the files forbid it
+  names: dict[str, str]  # a chat template's bos_token, eos_token, pad_token, unk_token
+  templates: dict[str, str]  # chat templates by name; the usual one is "default"
 
   def encode(self, text: str) -> list[int]:
     return self.encoder(text)
@@ -99,19 +106,60 @@ def load(model: bytes | str | os.PathLike) -> Tokenizer:
   if processor.eos_id() < 0:
     raise ValueError("this SentencePiece model has no end-of-text id; train it with one")
   pieces = tuple(processor.id_to_piece(i) for i in range(processor.get_piece_size()))
-  bos = processor.bos_id()
+  bos = processor.bos_id() if processor.bos_id() >= 0 else None
+  pad = processor.pad_id() if processor.pad_id() >= 0 else processor.unk_id()
+  named = {"bos_token": bos, "eos_token": processor.eos_id(), "pad_token": pad}
+  files = {MODEL_FILE: raw}
   return Tokenizer(
     size=len(pieces),
-    pad=processor.pad_id() if processor.pad_id() >= 0 else processor.unk_id(),
-    bos=bos if bos >= 0 else None,
+    pad=pad,
+    bos=bos,
     eos=(processor.eos_id(),),
     symbols=_symbols(processor, pieces),
-    model=raw,
-    digest=hashlib.sha256(raw).hexdigest(),
+    files=files,
+    digest=digest(files),
     encoder=processor.encode,
     pieces=pieces,
     table=tuple(_bytes(processor, i, piece) for i, piece in enumerate(pieces)),
+    before=() if bos is None else (bos,),
+    after=(),
+    needs_bos=bos is not None,
+    names={name: pieces[i] for name, i in named.items() if i is not None},
+    templates={},
   )
+
+
+def digest(files: Mapping[str, bytes]) -> str:
+  """sha256 over names and contents, whatever their order."""
+  whole = hashlib.sha256()
+  for name, content in sorted(files.items()):
+    whole.update(f"{name} {len(content)}\n".encode() + content)
+  return whole.hexdigest()
+
+
+def save(tokenizer: Tokenizer, folder: pathlib.Path) -> None:
+  """Writes the files it was loaded from; `hf_tokenizer.load(folder)` gives the same again."""
+  for name, content in tokenizer.files.items():
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(content)
+
+
+def with_special(tokenizer: Tokenizer, ids: Iterable[int]) -> list[int]:
+  """The ids of a text between those the tokenizer's own files put around every text.
+
+  transformers' `tokenizer(text).input_ids` is `with_special(tokenizer, tokenizer.encode(text))`.
+  A rendered chat template has its own: `chat.encode_chat`.
+  """
+  return [*tokenizer.before, *ids, *tokenizer.after]
+
+
+def check(tokenizer: Tokenizer, rows: int) -> None:
+  """Raises ValueError where an embedding of `rows` rows lacks some of the tokenizer's ids."""
+  if tokenizer.size > rows:
+    raise ValueError(
+      f"the tokenizer has {tokenizer.size} ids, but the embedding {rows} rows:"
+      " take the tokenizer of this checkpoint, or add rows to its embedding"
+    )
 
 
 def stream(tokenizer: Tokenizer, ids: Iterable[int]) -> Iterator[str]:

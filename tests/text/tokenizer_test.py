@@ -94,10 +94,35 @@ def test_a_long_line_is_not_passed_over():
 
 def test_a_model_loads_from_its_file_too(tokenizer, tmp_path):
   path = tmp_path / "tokenizer.model"
-  path.write_bytes(tokenizer.model)
+  path.write_bytes(tokenizer.files["tokenizer.model"])
   again = tokenizers.load(path)
   assert (again.digest, again.size) == (tokenizer.digest, tokenizer.size)
   assert again.encode("12 + 7") == tokenizer.encode("12 + 7")
+
+
+def test_begin_of_text_is_what_stands_around_a_text(tokenizer):
+  ids = tokenizer.encode("12 + 7")
+  assert tokenizers.with_special(tokenizer, ids) == [tokenizer.bos, *ids]
+
+
+def test_an_embedding_without_rows_for_all_ids_is_refused_with_both_numbers(tokenizer):
+  tokenizers.check(tokenizer, tokenizer.size)
+  tokenizers.check(tokenizer, tokenizer.size + 64)  # padded vocabularies have more
+  short = tokenizer.size - 1
+  with pytest.raises(ValueError, match=f"has {tokenizer.size} ids, but the embedding {short} rows"):
+    tokenizers.check(tokenizer, short)
+
+
+def test_a_digest_is_of_names_and_contents_and_not_of_their_order():
+  one = tokenizers.digest({"a": b"1", "b": b"2"})
+  assert one == tokenizers.digest({"b": b"2", "a": b"1"})
+  for other in (
+    {"a": b"12", "b": b""},
+    {"a": b"1", "c": b"2"},
+    {"a": b"1"},
+    {"a": b"2", "b": b"1"},
+  ):
+    assert tokenizers.digest(other) != one
 
 
 def test_a_file_that_is_no_model_says_so(tmp_path):
