@@ -1,0 +1,123 @@
+"""Supervised fine-tuning (arXiv 2501.12948 sections 2.3.1, 2.3.3 and 2.4; v2, section B.4.2).
+
+  python -m experiments.sft --config=configs/sft.py:tiny --workdir=runs/sft
+  python -m experiments.sft --config=configs/sft.py:tiny,data=chats.jsonl,model=runs/base \
+    --workdir=runs/sft
+
+`tiny` fine-tunes the base of the embedded world on worked and checked solutions, or on the
+conversations of a file, in minutes on two CPU cores. `paper` has the paper's numbers, the same for
+the cold start, the second SFT and the distilled students but for their learning rates; it needs
+`model=` and `data=`.
+"""
+
+import ml_collections
+
+from configs import common, pretrain
+
+
+def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
+  """Settings after the colon: tiny, paper, data=FILE.jsonl, model=MODEL, lora=RANK, seed=N."""
+  a = common.parse(arg, tiny=False, paper=False, data="", model="", lora=0, seed=0)
+  if a.tiny + a.paper > 1 or not (a.tiny or a.paper or a.model):
+    raise ValueError(
+      "choose one of configs/sft.py:tiny, configs/sft.py:paper and configs/sft.py:model=MODEL"
+    )
+  c = paper(a) if a.paper else tiny(a) if a.tiny else small(a)
+  c.model = a.model
+  c.data.file = a.data
+  return c
+
+
+def tiny(a) -> ml_collections.ConfigDict:
+  """Two CPU cores: two epochs of 2,000 conversations."""
+  c = ml_collections.ConfigDict()
+  c.base = pretrain.get_config(f"tiny,seed={a.seed}")
+  c.data = {
+    "share": 0.1,  # held out
+    "count": 2000,
+    "terms": ((5, 0.5), (6, 0.5)),
+    "languages": (0.7, 0.3, 0.0, 0.0),
+  }
+  c.sft = {
+    "seed": a.seed + 1,
+    "template": "short",
+    "epochs": 2,
+    "steps": 0,
+    "conversations": 32,
+    "row_tokens": 256,
+    "microbatch_tokens": 1024,
+    "normalise": "token",
+    "mtp_weight": 0.0,  # above 0, a model that has such a layer keeps it and trains it
+    "overlong": "refuse",
+    "eval_every": 50,
+    "eval_conversations": 256,
+    "checkpoint_every": 50,
+    "keep": 1,
+    "patience": 5,
+  }
+  c.optimizer = {
+    "learning_rate": 1e-3,
+    "warmup": 10,
+    "final": 0.1,
+    "b1": 0.9,
+    "b2": 0.95,
+    "eps": 1e-8,
+    "weight_decay": 0.1,
+    "clip": 1.0,
+  }
+  c.mesh = {"data": 1, "fsdp": 1, "tensor": 1, "expert": 1, "context": 1}
+  c.experts = {"balance": 1e-4, "bias_rate": 0.001}  # of a mixture (arXiv 2412.19437)
+  c.runtime = common.runtime()
+  c.weights = "float32"  # of the parameters in memory
+  c.lora = common.adapters(a.lora)
+  return c
+
+
+def small(a) -> ml_collections.ConfigDict:
+  """A checkpoint of one's own on conversations of one's own; sizes for one accelerator."""
+  c = tiny(a)
+  c.base = ml_collections.ConfigDict()  # none of its own: it wants model= and data=
+  c.data.share = 0.02
+  c.sft.update(
+    {
+      "template": "own",
+      "conversations": 64,
+      "row_tokens": 4096,
+      "microbatch_tokens": 16_384,
+      "overlong": "drop",
+    }
+  )
+  c.optimizer.learning_rate = 1e-4 if a.lora else 1e-5
+  c.runtime.update({"dtype": "bfloat16", "remat": "layer"})
+  return c
+
+
+def paper(a) -> ml_collections.ConfigDict:
+  """The paper's numbers; warm-up, weight decay, clip and the mask are choices."""
+  c = tiny(a)
+  c.base = ml_collections.ConfigDict()  # none of its own: it wants model= and data=
+  c.data.share = 0.005
+  c.sft.update(
+    {
+      "template": "chat",
+      "epochs": 2,
+      "conversations": 128,
+      "row_tokens": 32_768,
+      "microbatch_tokens": 64 * 32_768,
+      "eval_every": 100,
+      "checkpoint_every": 500,
+      "keep": 3,
+    }
+  )
+  c.optimizer.update({"learning_rate": 5e-5, "final": 0.1})
+  c.mesh.update({"fsdp": 64, "tensor": 8})
+  c.runtime.update({"dtype": "bfloat16", "remat": "layer"})
+  return c
+
+
+def sweep():
+  """What the paper leaves open: the normalisation, the passes, the peak of the learning rate."""
+  yield {"sft.normalise": "response"}
+  yield {"sft.epochs": 3}
+  for rate in (3e-4, 3e-3):
+    yield {"optimizer.learning_rate": rate}
