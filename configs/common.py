@@ -2,6 +2,8 @@
 
 import ml_collections
 
+from r1.model import config
+
 
 def parse(arg: str | None, **defaults) -> ml_collections.ConfigDict:
   """`--config=FILE.py:name=value,flag` to settings typed like their defaults.
@@ -32,7 +34,8 @@ def _typed(name: str, text: str, default):
 def tiny_model() -> ml_collections.ConfigDict:
   """0.7M parameters: Qwen2 with the QK norm of Qwen3; `ids` comes from the tokenizer."""
   return ml_collections.ConfigDict(
-    {
+    config.PLAIN
+    | {
       "D": 128,
       "F": 320,
       "V": 384,
@@ -46,10 +49,23 @@ def tiny_model() -> ml_collections.ConfigDict:
       "qkv_bias": True,
       "qk_norm": True,
       "tied": True,
-      "dtype": "float32",
-      "attend": "blockwise",
-      "attention_block": 128,
-      "logit_chunk": 2048,
-      "remat": "none",
     }
+    | runtime()
   )
+
+
+def runtime() -> dict:
+  """How a model computes, as opposed to what: a run's choice, whatever it starts from."""
+  return {
+    "dtype": "float32",
+    "attend": "blockwise",
+    "attention_block": 128,
+    "logit_chunk": 2048,
+    "remat": "none",
+  }
+
+
+def adapters(rank: int) -> dict:
+  """LoRA on every matrix of attention and of the dense MLPs; rank 0 trains all weights instead."""
+  pattern = r"\w+/attn/\w+|\w+/feed/(gate|up|down)_(DF|FD)"
+  return {"rank": rank, "alpha": 2.0 * max(rank, 1), "pattern": pattern}

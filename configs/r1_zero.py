@@ -4,7 +4,9 @@
 
 `tiny` makes its own base from the embedded world and learns in minutes on two CPU cores;
 `tiny,language=0.3` adds the language reward; `paper` has the paper's numbers for a 671B base and
-needs `model=`. docs/log.md has the curves.
+needs `model=`. `model=MODEL` alone is a start for one accelerator on questions of one's own; MODEL
+is a Hugging Face checkpoint's folder, hf:ORG/NAME, a workdir or a preset, and `lora=16` trains
+adapters only. docs/log.md has the curves.
 """
 
 import ml_collections
@@ -14,11 +16,14 @@ from configs import common, pretrain
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
-  """Settings after the colon: tiny, paper, model=WORKDIR, language=WEIGHT, seed=N."""
-  a = common.parse(arg, tiny=False, paper=False, model="", language=0.0, seed=0)
-  if a.tiny == a.paper:
-    raise ValueError("choose one of configs/r1_zero.py:tiny and configs/r1_zero.py:paper")
-  c = paper(a) if a.paper else tiny(a)
+  """Settings after the colon: tiny, paper, model=MODEL, language=WEIGHT, lora=RANK, seed=N."""
+  a = common.parse(arg, tiny=False, paper=False, model="", language=0.0, lora=0, seed=0)
+  if a.tiny + a.paper > 1 or not (a.tiny or a.paper or a.model):
+    raise ValueError(
+      "choose one of configs/r1_zero.py:tiny, configs/r1_zero.py:paper and "
+      "configs/r1_zero.py:model=MODEL"
+    )
+  c = paper(a) if a.paper else tiny(a) if a.tiny else small(a)
   c.model = a.model
   return c
 
@@ -48,6 +53,7 @@ def tiny(a) -> ml_collections.ConfigDict:
     "patience": 5,
   }
   c.grpo = algorithm()
+  c.experts = {"balance": 0.0, "bias_rate": 0.0}  # a mixture keeps its router's bias in RL
   c.batch = {"row_tokens": 128, "microbatch_tokens": 1024, "minibatches": 4}
   c.sampler = {"slots": 128, "prompt_bucket": 24}
   c.reward = {
@@ -69,6 +75,31 @@ def tiny(a) -> ml_collections.ConfigDict:
   }
   c.eval = {"questions": 512, "wide": 128, "samples": 16, "limit": 108, "seed": 1234}
   c.mesh = {"data": 1, "fsdp": 1, "tensor": 1, "expert": 1, "context": 1}
+  c.runtime = common.runtime()
+  c.weights = "float32"  # of the parameters in memory
+  c.lora = common.adapters(a.lora)
+  return c
+
+
+def small(a) -> ml_collections.ConfigDict:
+  """A checkpoint of one's own on questions such as GSM8K's; sizes for one accelerator."""
+  c = tiny(a)
+  c.base = ml_collections.ConfigDict()  # none of its own: it wants data.questions too
+  c.rl.update(
+    {
+      "rollouts": 200,
+      "questions_per_rollout": 64,
+      "template": "r1_zero",
+      "limit": ((0, 1024),),
+      "checkpoint_every": 10,
+    }
+  )
+  c.grpo.max_tokens = 1024
+  c.batch = {"row_tokens": 2048, "microbatch_tokens": 16_384, "minibatches": 4}
+  c.sampler = {"slots": 256, "prompt_bucket": 64}
+  c.optimizer.learning_rate = 1e-5 if a.lora else 1e-6
+  c.eval.update({"questions": 256, "wide": 64, "limit": 1024})
+  c.runtime.update({"dtype": "bfloat16", "remat": "layer"})
   return c
 
 
@@ -114,6 +145,7 @@ def paper(a) -> ml_collections.ConfigDict:
   c.optimizer.update({"learning_rate": 3e-6, "weight_decay": 0.1})
   c.eval.update({"samples": 16, "limit": 32_768})
   c.mesh.update({"fsdp": 64, "tensor": 8})
+  c.runtime.update({"dtype": "bfloat16", "remat": "layer"})
   return c
 
 

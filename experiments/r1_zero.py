@@ -20,16 +20,16 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from r1 import sharding
-from r1.algorithms import grpo, minibatch
+from r1.algorithms import experts, grpo, minibatch
 from r1.data import questions as records
 from r1.data.worlds import arithmetic
 from r1.evals import behaviour, held_out
-from r1.model import transformer
+from r1.model import lora, transformer
 from r1.report import curves, progress, table
 from r1.rewards import combine
 from r1.sampling import decode, rollout
 from r1.text import templates
-from r1.train import checkpoint, host, metrics, optimizer, plan, pretrain, rl, run, schedule
+from r1.train import checkpoint, host, metrics, models, optimizer, plan, rl, run, schedule
 from r1.train import state as states
 from r1.train import step as steps
 from r1.train import workdir as workdirs
@@ -46,6 +46,7 @@ class Stage:
 
   rl: rl.RlConfig
   grpo: grpo.GrpoConfig
+  experts: experts.ExpertsConfig
   batch: minibatch.BatchConfig
   reward: combine.RewardConfig
   sampler: decode.SamplerConfig
@@ -78,6 +79,7 @@ def read(config) -> Stage:
   stage = Stage(
     rl=rl.RlConfig(**config.rl),
     grpo=grpo.GrpoConfig(**config.grpo),
+    experts=experts.ExpertsConfig(**config.experts),
     batch=minibatch.BatchConfig(**config.batch),
     reward=combine.RewardConfig(**dict(config.reward) | {"own": own}),
     sampler=decode.SamplerConfig(**config.sampler, top_p=config.rl.top_p),
@@ -89,7 +91,7 @@ def read(config) -> Stage:
   rl.check(stage.rl, stage.grpo, stage.batch)
   if not config.base and not (config.model and config.data.questions):
     raise ValueError(
-      "this config brings neither a base nor questions: give model=WORKDIR after the colon and "
+      "this config brings neither a base nor questions: give model=MODEL after the colon and "
       "--config.data.questions=FILE"
     )
   return stage
@@ -126,32 +128,33 @@ def find_questions(config, stage: Stage):
   )
 
 
-def find_base(config, console) -> pathlib.Path:
-  """The workdir to start from: the user's, or the embedded world's base, made once and kept."""
-  if config.model:
-    return pathlib.Path(config.model)
-  base = config.base
-  folder, seconds = pretrain.cached_base(
-    *pretrain.settings(base),
-    lambda n, loss: console.print(f"pre-training {n}/{base.pretrain.steps}  loss {loss:.3f}"),
-  )
-  console.print(f"base model: {folder}" + (f", made in {seconds:.0f} s" if seconds else ""))
-  return folder
-
-
 def build(config, stage: Stage, folder: pathlib.Path, mesh, rules, console):
   """(setup, state, reference): everything loaded and checked; nothing has been sampled yet."""
   train, held = load_questions(config, stage)
   run.claim(folder, "r1_zero", config.to_dict())
-  base = find_base(config, console)
-  model = workdirs.load(base, mesh=mesh, rules=rules)
+  runtime = dict(config.runtime) | {"rules": rules}
+  model, parents = models.find(
+    config.model,
+    config.base,
+    runtime,
+    dtype=config.weights,
+    mesh=mesh,
+    mtp=False,
+    say=console.print,
+  )
+  if config.lora.rank:
+    adapters = lora.LoraConfig(**config.lora)
+    model = models.adapt(model, adapters, mesh=mesh, seed=stage.rl.seed)
   longest = check_lengths(train + held, model, stage)
   digest = {"train": records.digest(train), "held_out": records.digest(held)}
-  run.lineage(folder, "r1_zero", {str(base): run.digest_of_files(base / "checkpoints")}, digest)
+  run.lineage(folder, "r1_zero", parents, digest)
   workdirs.describe(folder, model.cfg, model.tokenizer)
-  tx = optimizer.make(stage.optimizer, transformer.specs(model.cfg))
-  state = states.init(model.params, tx)
-  update = steps.make_update(rl.make_loss(model.cfg, stage.grpo), tx)
+  trained, frozen = lora.split(model.params)
+  tx = optimizer.make(stage.optimizer, lora.split(transformer.specs(model.cfg))[0])
+  state = states.init(trained, tx, frozen)
+  update = steps.make_update(
+    rl.make_loss(model.cfg, stage.grpo, stage.experts), tx, stage.experts.bias_rate
+  )
   count = stage.rl.questions_per_rollout * stage.grpo.group // stage.batch.minibatches
   setup = Setup(
     stage=stage,
@@ -167,7 +170,7 @@ def build(config, stage: Stage, folder: pathlib.Path, mesh, rules, console):
     writer=tensorboardX.SummaryWriter(str(folder / "tensorboard")),
     console=console,
   )
-  return setup, state, model.params
+  return setup, state, trained
 
 
 def check_lengths(questions, model: workdirs.Model, stage: Stage) -> int:
@@ -188,14 +191,18 @@ def check_lengths(questions, model: workdirs.Model, stage: Stage) -> int:
   return longest + answer
 
 
+def trees(state, ref) -> dict:
+  """What a checkpoint holds: the whole model, the rest of the state, the reference."""
+  return {"params": state.policy, "rest": state.replace(params={}, frozen={}), "ref": ref}
+
+
 def resume(checkpointer, setup: Setup, state, ref):
   """(rollouts done, state, reference): from the last checkpoint, if there is one."""
   done = 0
   if checkpointer.latest is not None:
-    like = {"params": state.params, "rest": state.replace(params={}), "ref": ref, "run": None}
-    saved = checkpoint.restore(checkpointer, None, like)
-    done = saved["run"]["rollouts"]
-    state, ref = saved["rest"].replace(params=saved["params"]), saved["ref"]
+    saved = checkpoint.restore(checkpointer, None, trees(state, ref) | {"run": None})
+    done, (trained, frozen) = saved["run"]["rollouts"], lora.split(saved["params"])
+    state, ref = saved["rest"].replace(params=trained, frozen=frozen), saved["ref"]
     setup.console.print(f"continuing after rollout {done}")
   last = done * setup.stage.batch.minibatches if done else -1
   for name in ("metrics.jsonl", "samples.jsonl"):
@@ -300,7 +307,7 @@ def learn(state, scored: rl.Scored, setup: Setup, number: int):
 
 def iterate(state, ref, setup: Setup, number: int):
   """(state, metrics of the rollout): one pass of sample -> reward -> learn, logged."""
-  scored, seconds = collect(state.params, ref, setup, number)
+  scored, seconds = collect(state.policy, state.frozen | ref, setup, number)
   started = time.monotonic()
   state, found = learn(state, scored, setup, number)
   seconds["time/update_s"] = time.monotonic() - started
@@ -325,9 +332,9 @@ def iterate(state, ref, setup: Setup, number: int):
 def save(checkpointer, state, ref, number: int, setup: Setup, score: float) -> None:
   """A checkpoint after rollout `number` (counted from 1)."""
   started = time.monotonic()
-  trees = {"params": state.params, "rest": state.replace(params={}), "ref": ref}
   step = number * setup.stage.batch.minibatches
-  size = checkpoint.save(checkpointer, step, trees | {"run": {"rollouts": number}}, score=score)
+  parts = trees(state, ref) | {"run": {"rollouts": number}}
+  size = checkpoint.save(checkpointer, step, parts, score=score)
   seconds = time.monotonic() - started
   setup.console.print(f"checkpoint {step}: {size / 2**20:.1f} MiB in {seconds:.1f} s")
 
@@ -339,7 +346,7 @@ def train(setup: Setup, state, ref) -> None:
   checkpointer = checkpoint.open_folder(setup.folder / "checkpoints", keep=stage.rl.keep)
   done, state, ref = resume(checkpointer, setup, state, ref)
   if done == 0:
-    warn_if_hopeless(evaluate(state.params, setup, 0), setup)
+    warn_if_hopeless(evaluate(state.policy, setup, 0), setup)
   with progress.bar(setup.console, total, done) as show:
     for number in range(done, total):
       state, values = iterate(state, ref, setup, number)
@@ -350,7 +357,7 @@ def train(setup: Setup, state, ref) -> None:
         save(checkpointer, state, ref, number + 1, setup, values.get("reward/total", -math.inf))
       show(number + 1, values)
   checkpointer.close()
-  finish(state.params, setup, total * stage.batch.minibatches)
+  finish(state.policy, setup, total * stage.batch.minibatches)
 
 
 def finish(params, setup: Setup, step: int) -> None:
@@ -376,7 +383,7 @@ def main(argv):
   config, folder = CONFIG.value, pathlib.Path(WORKDIR.value)
   stage = read(config)
   mesh = sharding.make_mesh(dict(config.mesh)) if max(config.mesh.values()) > 1 else None
-  sharding.check_rows(config.mesh.data * config.mesh.fsdp, stage.batch.rows, stage.sampler.slots)
+  sharding.check_rows(dict(config.mesh), stage.batch.rows, stage.sampler.slots)
   rules = sharding.FSDP_TENSOR if mesh is not None else None
   with sharding.on(mesh):
     setup, state, ref = build(config, stage, folder, mesh, rules, console)

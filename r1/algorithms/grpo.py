@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from r1 import dims
+from r1.algorithms import experts
 
 LOG_LIMIT = 20.0  # nats; exp(20) = 4.9e8 leaves float32 room for the sums
 
@@ -214,10 +215,11 @@ def add(a, b):
     "sum": jax.tree.map(jnp.add, a["sum"], b["sum"]),
     "max": jax.tree.map(jnp.maximum, a["max"], b["max"]),
     "count": a["count"] + b["count"],
-  }
+  } | ({"load": jax.tree.map(jnp.add, a["load"], b["load"])} if "load" in a else {})
 
 
 def summary(value, total):
   """One step's flat metrics: the summed loss, means per scored token, and maxima."""
   means = {name: x / jnp.maximum(total["count"], 1.0) for name, x in total["sum"].items()}
-  return {"policy/loss": value, **means, **total["max"]}
+  found = {"policy/loss": value, **means, **total["max"]}
+  return found | (experts.statistics(total["load"]) if "load" in total else {})

@@ -8,12 +8,13 @@ from r1.model import heads, transformer
 
 
 def token_logp(params, batch, cfg, temperature):
-  """(logp_BL, entropy_BL), float32 nats, of batch.target_BL under softmax(logits / temperature).
+  """(logp_BL, entropy_BL, aux): nats of batch.target_BL under softmax(logits / temperature).
 
-  batch: anything with token_BL, position_BL, segment_BL and target_BL.
+  batch: anything with token_BL, position_BL, segment_BL and target_BL. aux: statistics of the
+  layers, see `transformer.Output`.
   """
   out = transformer.forward(params, batch.token_BL, batch.position_BL, batch.segment_BL, cfg)
-  return heads.logp(params, out.hidden_BLD, batch.target_BL, cfg, temperature)
+  return *heads.logp(params, out.hidden_BLD, batch.target_BL, cfg, temperature), out.aux
 
 
 @functools.partial(jax.jit, static_argnames="cfg")

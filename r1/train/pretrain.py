@@ -80,7 +80,7 @@ def make_loss(cfg: model_config.ModelConfig):
   """Mean cross-entropy in nats per target."""
 
   def loss(params, batch: Batch):
-    logp_BL, _ = logp.token_logp(params, batch, cfg, 1.0)
+    logp_BL, _, _ = logp.token_logp(params, batch, cfg, 1.0)
     value = -jnp.sum(batch.weight_BL * logp_BL)
     return value, {"sum": {}, "max": {}, "count": jnp.float32(1)}
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from r1 import spec
-from r1.algorithms import advantages, grpo, logp, minibatch
+from r1.algorithms import advantages, experts, grpo, logp, minibatch
 from r1.model import transformer
 from r1.rewards import combine
 from r1.sampling import rollout
@@ -145,13 +145,14 @@ def steps(
     )
 
 
-def make_loss(model_cfg, cfg: grpo.GrpoConfig):
+def make_loss(model_cfg, cfg: grpo.GrpoConfig, mixture: experts.ExpertsConfig):
   """`loss(params, (batch, temperature))` of one packed micro-batch."""
 
   def loss(params, micro):
     batch, temperature = micro
-    logp_BL, entropy_BL = logp.token_logp(params, batch, model_cfg, temperature)
-    return grpo.loss(logp_BL, entropy_BL, batch, cfg)
+    logp_BL, entropy_BL, aux = logp.token_logp(params, batch, model_cfg, temperature)
+    value, found = grpo.loss(logp_BL, entropy_BL, batch, cfg)
+    return experts.regularise(value, found, aux, batch.weight_BL, mixture)
 
   return loss
 

@@ -4,26 +4,30 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from r1.algorithms import grpo
+from r1.algorithms import experts, grpo
 from r1.train import state as states
 
 
-def make_update(loss, tx: optax.GradientTransformation):
+def make_update(loss, tx: optax.GradientTransformation, bias_rate: float = 0.0):
   """Turns `loss(params, microbatch) -> (value, metrics)` into `update(state, batch, used)`.
 
   The loss is a sum whose weights are normalised over the whole step, so the micro-batches'
   gradients add up (no mean of means). batch: arrays [U, ...]; the first `used` of them run. An
   update whose loss or gradient is not finite is not applied, and is counted. One without a single
-  counted token is not applied either: moments and schedule do not move on nothing.
+  counted token is not applied either: moments and schedule do not move on nothing. bias_rate: of
+  the experts' balance without a gradient.
   """
 
   def update(state: states.TrainState, batch, used):
-    grads, value, total = accumulate(loss, state.params, batch, used)
+    whole = lambda params, micro: loss(state.frozen | params, micro)
+    grads, value, total = accumulate(whole, state.params, batch, used)
     norm = optax.tree.norm(grads)
     fine = jnp.isfinite(value) & jnp.isfinite(norm)
     delta, opt = tx.update(grads, state.opt, state.params)
     params = optax.apply_updates(state.params, delta)
 
+    if bias_rate and "load" in total:
+      params = experts.update_bias(params, total["load"], bias_rate)
     apply = fine & (total["count"] > 0)
 
     def choose(new, old):
@@ -35,6 +39,7 @@ def make_update(loss, tx: optax.GradientTransformation):
       in_row=jnp.where(fine, 0, state.in_row + 1),
       params=choose(params, state.params),
       opt=choose(opt, state.opt),
+      frozen=state.frozen,
     )
     metrics = grpo.summary(value, total) | {"policy/grad_norm": norm}
     return after, metrics | {"policy/skipped": after.skipped, "policy/skipped_in_row": after.in_row}
