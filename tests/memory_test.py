@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from r1 import spec
-from r1.algorithms import grpo
+from r1.algorithms import experts, grpo
 from r1.model import transformer
 from r1.train import optimizer, rl
 from r1.train import state as states
@@ -57,7 +57,7 @@ def test_an_update_of_16k_tokens_and_152k_ids_reserves_under_one_and_a_half_giga
   heat = jax.ShapeDtypeStruct((U,), jnp.float32)
 
   # As experiments/r1_zero.py builds it.
-  update = steps.make_update(rl.make_loss(QWEN, rows.config(kl=0.001)), tx)
+  update = steps.make_update(rl.make_loss(QWEN, rows.config(kl=0.001), experts.OFF), tx)
   lowered = jax.jit(update, donate_argnums=0).lower(state, (batch, heat), 2)
   memory = lowered.compile().memory_analysis()
   print(

@@ -40,7 +40,7 @@ def test_a_packed_row_scores_each_token_as_its_sequence_alone_does(temperature):
 
 def test_the_entropy_is_that_of_the_same_softmax():
   weights, row = tiny.params(CFG), packed(TOKENS)
-  _, entropy_BL = logp.token_logp(weights, row, CFG, 0.5)
+  _, entropy_BL, _ = logp.token_logp(weights, row, CFG, 0.5)
   out = transformer.forward(weights, row.token_BL, row.position_BL, row.segment_BL, CFG)
   logits_BLV = heads.logits(heads.matrix(weights, CFG), out.hidden_BLD, CFG) / 0.5
   prob_BLV = np.asarray(jax.nn.softmax(logits_BLV), np.float64)

@@ -185,6 +185,7 @@ def test_a_finished_run_started_again_changes_nothing(finished, patch, capsys):
   assert "continuing after rollout 3" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_reference_is_refreshed_and_survives_a_restart(patch, tmp_path):
   """With a refresh after the second rollout, KL is 0 again in the first update of the third."""
   made = tiny_run.config(rl__reference_every=4, rl__keep=3)
@@ -310,7 +311,7 @@ def test_a_question_longer_than_the_context_is_named(patch, tmp_path):
 
 
 def test_a_model_folder_that_is_none_is_named(patch, tmp_path):
-  refused(patch, tmp_path, "is no workdir of r1", model=str(tmp_path))
+  refused(patch, tmp_path, "wanted a workdir", model=str(tmp_path))
 
 
 def test_a_workdir_of_another_config_is_refused_by_the_setting(finished, patch):

@@ -15,6 +15,7 @@ CHANGES = {
   "base.model.stacks": (("dense", 1),),
   "base.model.context": 96,
   "base.model.attention_block": 32,
+  "runtime.attention_block": 32,
   "base.world.terms": ((2, 0.5), (3, 0.5)),
   "base.pretrain.steps": 30,
   "base.pretrain.rows": 8,

@@ -115,7 +115,9 @@ def test_each_of_several_end_tokens_stops():
   assert sum(f.truncated for f in one) > sum(f.truncated for f in many)
 
 
-@pytest.mark.parametrize(("slots", "bucket"), [(1, 6), (3, 6), (16, 8)])
+@pytest.mark.parametrize(
+  ("slots", "bucket"), [pytest.param(1, 6, marks=pytest.mark.slow), (3, 6), (16, 8)]
+)
 def test_slots_and_padding_change_nothing(slots, bucket):
   for a, b in zip(answered(), answer(asked(), slots=slots, bucket=bucket), strict=True):
     same(a, b)

@@ -14,6 +14,7 @@ import optax
 import pytest
 
 from r1 import sharding
+from r1.algorithms import experts
 from r1.model import transformer
 from r1.train import checkpoint, optimizer, rl, state, step
 from tests.train import tiny
@@ -204,7 +205,7 @@ def test_a_resumed_update_is_bit_for_bit_the_one_that_was_not_interrupted(opened
   rng = np.random.default_rng(0)
   ((packed, used),) = rl.steps(scored, batch=batch, cfg=cfg, rng=rng, microbatches=8)
   tx = optimizer.make(tiny.adam(), transformer.specs(CFG))
-  update = jax.jit(step.make_update(rl.make_loss(CFG, cfg), tx))
+  update = jax.jit(step.make_update(rl.make_loss(CFG, cfg, experts.OFF), tx))
   micro = packed, np.ones(8, np.float32)
   made = update(state.init(tiny.params(CFG), tx), micro, used)[0]
   checkpoint.save(opened(), 1, trees(made), score=0.0)

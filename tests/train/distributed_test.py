@@ -20,7 +20,7 @@ def losses():
   import numpy as np
 
   from r1 import sharding
-  from r1.algorithms import advantages
+  from r1.algorithms import advantages, experts
   from r1.model import transformer
   from r1.train import optimizer, rl, state, step
   from tests.train import tiny
@@ -43,7 +43,9 @@ def losses():
   with sharding.on(mesh):
     tx = optimizer.make(tiny.adam(), specs)
     made = state.init(state.initial_params(jax.random.key(0), specs, mesh, rules), tx)
-    update = jax.jit(step.make_update(rl.make_loss(model_cfg, cfg), tx), donate_argnums=0)
+    update = jax.jit(
+      step.make_update(rl.make_loss(model_cfg, cfg, experts.OFF), tx), donate_argnums=0
+    )
     for micro, used in rl.steps(scored, batch=batch, cfg=cfg, rng=rng, microbatches=4):
       heat_U = np.ones(4, np.float32)
       placed = sharding.place((micro, heat_U), mesh=mesh, rules=rules)

@@ -126,6 +126,8 @@ def other(name, value):
       return value / 2 + 0.01
     case tuple():
       return (0.3, 0.3, 0.4)
+    case str() | None:
+      return f"not {value}"
   return value + 1
 
 
@@ -172,11 +174,13 @@ def test_a_base_is_made_once_and_found_again(cache, monkeypatch):
   assert model.cfg == tiny.model(ids=model.tokenizer.size)
 
 
+@pytest.mark.slow
 def test_a_cached_base_has_the_bits_of_the_trained_one(cache):
   trained = pretrain.train(tiny.MODEL, tiny.WORLD, OPT, quick(), lambda *_: None)
   jax.tree.map(np.testing.assert_array_equal, workdir.load(base(quick())[0]).params, trained.params)
 
 
+@pytest.mark.slow
 def test_a_crash_half_way_leaves_no_half_base(cache, monkeypatch):
   def crash(*_, **__):
     raise KeyboardInterrupt

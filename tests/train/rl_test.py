@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from r1.algorithms import grpo, logp, minibatch
+from r1.algorithms import experts, grpo, logp, minibatch
 from r1.data import packing
 from r1.model import transformer
 from r1.rewards import combine
@@ -174,7 +174,7 @@ def rollout():
   cfg = tiny.grpo_config(kl=0.1, clip_low=1e-4, clip_high=1e-4)
   scored = prepare(samples, rewards, cfg, weights=weights, temperature=0.8)
   tx = optimizer.make(tiny.adam(), transformer.specs(CFG))
-  update = jax.jit(step.make_update(rl.make_loss(CFG, cfg), tx))
+  update = jax.jit(step.make_update(rl.make_loss(CFG, cfg, experts.OFF), tx))
   made, found = state.init(weights, tx), []
   for batch, used in all_steps(scored, cfg):
     made, metrics = update(made, (batch, np.full(8, 0.8, np.float32)), used)

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from r1 import sharding
-from r1.algorithms import advantages, minibatch
+from r1.algorithms import advantages, experts, minibatch
 from r1.model import transformer
 from r1.train import optimizer, rl, state, step
 from tests.train import tiny
@@ -74,7 +74,7 @@ def numbers(metrics):
 
 
 def added(batch, used):
-  loss = rl.make_loss(CFG, GRPO)
+  loss = rl.make_loss(CFG, GRPO, experts.OFF)
   run = jax.jit(lambda p, b, n: step.accumulate(loss, p, b, n))
   return run(tiny.params(CFG), with_heat(batch), used)
 
@@ -134,7 +134,7 @@ def counters(made):
 
 
 def test_an_update_with_a_loss_of_nan_changes_nothing_but_the_count_of_them():
-  tx, update = update_of(rl.make_loss(CFG, GRPO))
+  tx, update = update_of(rl.make_loss(CFG, GRPO, experts.OFF))
   batch, used = assembled(64, 3)
   broken = batch.replace(advantage_BL=np.where(batch.weight_BL > 0, np.nan, 0.0))
   good = update(state.init(tiny.params(CFG), tx), with_heat(batch), used)[0]
@@ -177,19 +177,20 @@ def test_the_gradient_norm_is_reported_before_the_clip():
   np.testing.assert_allclose(moment_D[:2], [0.03, 0.04], rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-  "sizes", [{"data": 8}, {"fsdp": 8}, {"data": 2, "fsdp": 2, "tensor": 2}], ids=str
-)
+SLOW = [pytest.param({axis: 8}, marks=pytest.mark.slow) for axis in ("data", "fsdp")]
+
+
+@pytest.mark.parametrize("sizes", [*SLOW, {"data": 2, "fsdp": 2, "tensor": 2}], ids=str)
 def test_eight_devices_give_the_numbers_of_one(sizes):
   batch, used = assembled(64, 8, spare=1)
-  _, update = update_of(rl.make_loss(CFG, GRPO))
+  _, update = update_of(rl.make_loss(CFG, GRPO, experts.OFF))
   tx = optimizer.make(tiny.adam(), transformer.specs(CFG))
   alone, wanted = update(state.init(tiny.params(CFG), tx), with_heat(batch), used)
   rules, mesh = sharding.FSDP_TENSOR, sharding.make_mesh(sizes)
   cfg = dataclasses.replace(CFG, rules=rules)
   specs = transformer.specs(cfg)
   with sharding.on(mesh):
-    tx, update = update_of(rl.make_loss(cfg, GRPO), cfg)
+    tx, update = update_of(rl.make_loss(cfg, GRPO, experts.OFF), cfg)
     weights = state.initial_params(jax.random.key(0), specs, mesh, rules)
     placed = sharding.place(with_heat(batch), mesh=mesh, rules=rules)
     spread, metrics = update(state.init(weights, tx), placed, used)

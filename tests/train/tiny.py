@@ -13,7 +13,7 @@ from r1.sampling import decode, rollout
 from r1.train import optimizer, pretrain, state
 from tests.algorithms import rows
 
-MODEL = {
+MODEL = config.PLAIN | {
   "D": 16,
   "F": 32,
   "V": 384,

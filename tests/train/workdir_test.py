@@ -47,8 +47,14 @@ def test_the_rules_of_a_mesh_are_not_written_down(tmp_path):
 
 
 def test_a_folder_that_is_no_workdir_says_what_it_lacks(tmp_path):
-  with pytest.raises(ValueError, match=r"no workdir of r1: it lacks \['model.json', 'tokenizer"):
+  with pytest.raises(ValueError, match=r"no workdir of r1: it lacks model\.json"):
     workdir.load(tmp_path)
+
+
+def test_a_folder_without_a_tokenizer_names_both_kinds(folder):
+  (folder / "tokenizer.model").unlink()
+  with pytest.raises(ValueError, match=r"neither tokenizer\.json nor tokenizer\.model"):
+    workdir.load(folder)
 
 
 def test_a_workdir_without_a_checkpoint_yet_says_so(tmp_path):
