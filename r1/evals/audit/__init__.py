@@ -1,0 +1,1 @@
+"""Recorded cases of other graders, and what our rules say of them."""

@@ -1,0 +1,1 @@
+"""Running programs that models wrote: isolated, limited, and killed in time."""
