@@ -1,0 +1,101 @@
+"""Equality of two answers by math-verify, with what it lets through taken back; for workers only.
+
+math-verify parses LaTeX into sympy, which can hang or eat memory on a hostile answer; its own
+alarms fail off the main thread and within C, so they are off and a pool kills what is too slow.
+"""
+
+import functools
+import logging
+import re
+
+LATEX, EXPRESSION = "latex", "expr"
+KINDS = (LATEX, EXPRESSION)
+PLACES = 6  # decimals that two floating-point values must share
+ANCHOR = re.compile(r"\$|\\\(|\\\[|\\boxed")
+# Prose, as opposed to a bare formula: two words in a row, or one behind a number.
+PROSE = re.compile(
+  r"(?<![\\A-Za-z])(?!(?:sin|cos|tan|log|ln|exp|sqrt|min|max|and|mod|pi|or)\b)[A-Za-z]{3,}"
+  r"|[\u3040-\u9fff\uac00-\ud7af\u0400-\u04ff]"
+)
+EXPONENT = re.compile(r"\^\s*(-?[0-9]+)")  # 2^-99 is no LaTeX, and half of it would be read
+BRACED = r"^{\1}"
+
+
+def is_formula(text: str) -> bool:
+  """Is the text a bare formula, as opposed to prose, and to a text that marks its formulas?"""
+  return not ANCHOR.search(text) and not PROSE.search(text)
+
+
+def compare(gold: str, answer: str, free: bool, kinds: list[str], places: int) -> bool | None:
+  """Does the answer equal the gold one? None where the gold answer cannot be parsed.
+
+  free: both may be whole texts, in which the final answer is looked for, as LaTeX, as a plain
+  expression, or both (kinds). Else the answer is one formula, read as a whole or not at all.
+  """
+  import math_verify  # slow to import; the zygote of the workers does it once
+
+  logging.getLogger("math_verify").setLevel(logging.ERROR)
+  golds = _parse(gold, True, tuple(kinds) if free else KINDS)
+  if not golds:
+    return None
+  for expected in golds:
+    for said in _parse(answer, free, tuple(kinds) if free else (LATEX,)):
+      equal = math_verify.verify(
+        _plain_percent(expected), _plain_percent(said), float_rounding=places, timeout_seconds=None
+      )
+      if equal and not _differ(expected, said, places):
+        return True
+  return False
+
+
+def warm_up() -> list[tuple]:
+  """Arguments of compare that fill the caches of its parsers."""
+  texts = ("\\frac{1}{2}", "x^2+1", "\\sqrt{3}", "(1,2]", "\\{1,2\\}", "x=3", "12")
+  return [(text, text, free, list(KINDS), PLACES) for text in texts for free in (False, True)]
+
+
+@functools.lru_cache(maxsize=256)
+def _parse(text: str, free: bool, kinds: tuple[str, ...]) -> list:
+  import math_verify
+
+  if is_formula(text) or not (free or ANCHOR.search(text)):
+    text = f"${EXPONENT.sub(BRACED, text)}$"
+  configs = {
+    LATEX: math_verify.LatexExtractionConfig(boxed_match_priority=50 if free else 0),
+    EXPRESSION: math_verify.ExprExtractionConfig(),
+  }
+  return math_verify.parse(
+    text,
+    extraction_config=[configs[kind] for kind in kinds],
+    extraction_mode="any_match" if free else "first_match",
+    parsing_timeout=None,
+  )
+
+
+def _plain_percent(expr):
+  """p% as p: read both ways, 10% would equal both 10 and 0.1."""
+  import sympy
+
+  hundredth = sympy.UnevaluatedExpr(sympy.Rational(1, 100))
+  if isinstance(expr, sympy.Mul) and len(expr.args) == 2 and expr.args[1] == hundredth:
+    return expr.args[0]
+  return expr
+
+
+def _differ(expected, said, places: int) -> bool:
+  """What math-verify calls equal and is not.
+
+  An ordered tuple is no set; and its numbers are rounded to absolute decimals, so that all tiny
+  numbers are one to it (Math-Verify #14): here the difference counts relative to the value.
+  """
+  import sympy
+
+  ordered = (sympy.Tuple, sympy.Interval)  # (1, 2) is read as either
+  pairs = ((expected, said), (said, expected))
+  if any(isinstance(a, ordered) and isinstance(b, sympy.FiniteSet) for a, b in pairs):
+    return True
+  values = [_plain_percent(expr) for expr in (expected, said)]
+  if not all(isinstance(value, sympy.Expr) and value.is_number for value in values):
+    return False
+  wanted, given = (value.evalf(places + 15) for value in values)
+  return bool(abs(wanted - given) > 2 * abs(wanted) * sympy.Float(10) ** -places)
