@@ -22,14 +22,13 @@ from ml_collections import config_flags
 from r1 import sharding
 from r1.algorithms import experts, grpo, minibatch
 from r1.data import questions as records
-from r1.data.worlds import arithmetic
+from r1.data import split
 from r1.evals import behaviour, held_out
 from r1.model import lora, transformer
 from r1.report import curves, progress, table
 from r1.rewards import combine
 from r1.sampling import decode, rollout
-from r1.text import templates
-from r1.train import checkpoint, host, metrics, models, optimizer, plan, rl, run, schedule
+from r1.train import checkpoint, host, metrics, models, optimizer, plan, pretrain, rl, run, schedule
 from r1.train import state as states
 from r1.train import step as steps
 from r1.train import workdir as workdirs
@@ -44,6 +43,7 @@ EVALUATION = 2**31  # the rollout number of evaluations: a stream of its own
 class Stage:
   """The config's sections as the records that the library takes."""
 
+  data: split.DataConfig
   rl: rl.RlConfig
   grpo: grpo.GrpoConfig
   experts: experts.ExpertsConfig
@@ -77,6 +77,7 @@ def read(config) -> Stage:
   own = tuple((path, float(weight)) for path, weight in config.reward.own)
   updates = config.rl.rollouts * config.batch.minibatches
   stage = Stage(
+    data=split.DataConfig(**config.data),
     rl=rl.RlConfig(**config.rl),
     grpo=grpo.GrpoConfig(**config.grpo),
     experts=experts.ExpertsConfig(**config.experts),
@@ -99,33 +100,13 @@ def read(config) -> Stage:
 
 def load_questions(config, stage: Stage):
   """(train, held out), apart from each other and readable by the rewards."""
-  train, held = find_questions(config, stage)
+  world = pretrain.settings(config.base)[1] if config.base else None
+  held_out = {"held": stage.eval.questions, "held_seed": stage.eval.seed}
+  train, held = split.find(stage.data, world, seed=stage.rl.seed, **held_out)
   combine.check(train + held, stage.reward)
-  if shared := {q.prompt for q in train} & {q.prompt for q in held}:
-    raise ValueError(f"{len(shared)} held-out prompts are trained on, such as {min(shared)!r}")
-  if len(train) < stage.rl.questions_per_rollout:
-    raise ValueError(
-      f"questions_per_rollout={stage.rl.questions_per_rollout}, but {len(train)} questions exist"
-    )
-  if len(held) < stage.eval.wide:
-    raise ValueError(f"eval.wide={stage.eval.wide}, but {len(held)} questions are held out")
+  size = stage.rl.questions_per_rollout
+  split.check(train, held, questions_per_rollout=size, wide=stage.eval.wide)
   return train, held
-
-
-def find_questions(config, stage: Stage):
-  """(train, held out): the user's own, or those of the embedded world."""
-  if config.data.held_out and not config.data.questions:
-    raise ValueError(f"data.held_out={config.data.held_out!r} needs data.questions beside it")
-  if config.data.questions:
-    train = records.load(config.data.questions)
-    if config.data.held_out:
-      return train, records.load(config.data.held_out)
-    return records.hold_out(train, config.data.share)
-  world = arithmetic.World(**dict(config.base.world) | {"terms": tuple(config.data.terms)})
-  train = arithmetic.questions(world, "train", count=config.data.count, seed=stage.rl.seed)
-  return train, arithmetic.questions(
-    world, "test", count=stage.eval.questions, seed=stage.eval.seed
-  )
 
 
 def build(config, stage: Stage, folder: pathlib.Path, mesh, rules, console):
@@ -145,7 +126,14 @@ def build(config, stage: Stage, folder: pathlib.Path, mesh, rules, console):
   if config.lora.rank:
     adapters = lora.LoraConfig(**config.lora)
     model = models.adapt(model, adapters, mesh=mesh, seed=stage.rl.seed)
-  longest = check_lengths(train + held, model, stage)
+  longest = rl.longest(
+    train + held,
+    model.tokenizer,
+    stage.rl,
+    stage.batch,
+    context=model.cfg.context,
+    evaluation=stage.eval.limit,
+  )
   digest = {"train": records.digest(train), "held_out": records.digest(held)}
   run.lineage(folder, "r1_zero", parents, digest)
   workdirs.describe(folder, model.cfg, model.tokenizer)
@@ -171,24 +159,6 @@ def build(config, stage: Stage, folder: pathlib.Path, mesh, rules, console):
     console=console,
   )
   return setup, state, trained
-
-
-def check_lengths(questions, model: workdirs.Model, stage: Stage) -> int:
-  """The longest prompt with the longest answer, in tokens; refused where it does not fit."""
-  answer = max(limit for _, limit in stage.rl.limit)
-  room = min(model.cfg.context, stage.batch.row_tokens)
-  room = min(room - answer, model.cfg.context - stage.eval.limit)
-  longest = 0
-  for q in questions:
-    prompt = len(templates.encode(model.tokenizer, stage.rl.template, q.prompt))
-    if prompt > room:
-      raise ValueError(
-        f"question {q.id!r} has {prompt} tokens, {room} fit: answers of {answer} share "
-        f"context={model.cfg.context} and row_tokens={stage.batch.row_tokens} with it, and "
-        f"evaluation answers of {stage.eval.limit} the context"
-      )
-    longest = max(longest, prompt)
-  return longest + answer
 
 
 def trees(state, ref) -> dict:

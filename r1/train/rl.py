@@ -10,9 +10,12 @@ import numpy as np
 
 from r1 import spec
 from r1.algorithms import advantages, experts, grpo, logp, minibatch
+from r1.data import questions
 from r1.model import transformer
 from r1.rewards import combine
 from r1.sampling import rollout
+from r1.text import templates
+from r1.text import tokenizer as tokenizers
 from r1.train import schedule
 
 
@@ -80,6 +83,35 @@ def check(cfg: RlConfig, algorithm: grpo.GrpoConfig, batch: minibatch.BatchConfi
       f"max_tokens={algorithm.max_tokens} is below the limit of {longest} tokens; it is the "
       "longest answer that the run's schedule allows"
     )
+
+
+def longest(
+  asked: Sequence[questions.Question],
+  tokenizer: tokenizers.Tokenizer,
+  cfg: RlConfig,
+  batch: minibatch.BatchConfig,
+  *,
+  context: int,
+  evaluation: int,
+) -> int:
+  """The longest prompt with the longest answer of training, in tokens.
+
+  context: tokens that the model takes. evaluation: the longest answer there. Raises ValueError
+  naming the first question that does not fit.
+  """
+  answer = max(limit for _, limit in cfg.limit)
+  room = min(min(context, batch.row_tokens) - answer, context - evaluation)
+  found = 0
+  for q in asked:
+    prompt = len(templates.encode(tokenizer, cfg.template, q.prompt))
+    if prompt > room:
+      raise ValueError(
+        f"question {q.id!r} has {prompt} tokens, {max(room, 0)} fit: answers of {answer} "
+        f"(rl.limit) share context={context} and row_tokens={batch.row_tokens} with it, and "
+        f"evaluation answers of {evaluation} (eval.limit) the context"
+      )
+    found = max(found, prompt)
+  return found + answer
 
 
 def pick(count: int, size: int, number: int, seed: int) -> list[int]:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from r1.algorithms import experts, grpo, logp, minibatch
-from r1.data import packing
+from r1.data import packing, questions
 from r1.model import transformer
 from r1.rewards import combine
+from r1.text import templates
 from r1.train import optimizer, rl, state, step
 from tests.train import tiny
 
@@ -242,6 +243,32 @@ def test_an_epoch_asks_every_question_at_most_once_and_the_next_one_in_another_o
 def test_more_questions_than_there_are_is_refused():
   with pytest.raises(ValueError, match="questions_per_rollout=11 but there are 10 questions"):
     rl.pick(10, 11, 0, seed=0)
+
+
+def longest(prompts, context=64, evaluation=24, limit=((0, 8), (4, 24))):
+  asked = [questions.Question(id=f"q{i}", prompt=p, answer="1") for i, p in enumerate(prompts)]
+  cfg, sizes = rl_config(limit=limit), {"context": context, "evaluation": evaluation}
+  return rl.longest(asked, tiny.tokenizer(), cfg, tiny.batch_config(), **sizes)
+
+
+def test_the_longest_sequence_is_the_longest_prompt_with_the_longest_answer_of_the_schedule():
+  texts = ["1 + 2 ?", "1 + 2 + 3 + 4 ?"]
+  prompt = len(templates.encode(tiny.tokenizer(), "short", texts[1]))
+  assert longest(texts) == longest(texts[::-1]) == prompt + 24
+  # To the token: what fits the context, the row of 64, and the context of evaluation.
+  assert longest(texts, context=prompt + 24) == prompt + 24
+  for changes in (
+    {"context": prompt + 23},
+    {"limit": ((0, 65 - prompt),)},
+    {"evaluation": 65 - prompt},
+  ):
+    with pytest.raises(ValueError, match=f"question 'q1' has {prompt} tokens, {prompt - 1} fit"):
+      longest(texts, **changes)
+
+
+def test_answers_that_leave_no_room_at_all_are_told_by_their_settings():
+  with pytest.raises(ValueError, match=r"0 fit: answers of 80 \(rl.limit\) share context=64"):
+    longest(["1 + 2 ?"], limit=((0, 80),))
 
 
 # Settings ---------------------------------------------------------------------------------------
