@@ -50,6 +50,7 @@ def tiny(a) -> ml_collections.ConfigDict:
     "reference_every": 0,
     "checkpoint_every": 16,
     "keep": 1,
+    "canaries_every": 16,
     "patience": 5,
   }
   c.grpo = algorithm()
@@ -61,8 +62,12 @@ def tiny(a) -> ml_collections.ConfigDict:
     "format": 0.1,
     "language": a.language,
     "mode": "answer_tag",
+    "shaping": shaping(limit=108),
     "own": (),
+    "general": (),
+    "schedules": (),
   }
+  c.verifier = {"workers": 2, "seconds": 1.0, "memory_bytes": 2**30, "jobs": 1_000}
   c.optimizer = {
     "learning_rate": 1.5e-4,
     "warmup": 5,
@@ -81,6 +86,22 @@ def tiny(a) -> ml_collections.ConfigDict:
   return c
 
 
+def shaping(limit: int) -> dict:
+  """Rewards of length and repetition, all off; the limit is that of the answer, in tokens."""
+  curve = {"right_short": 1.0, "right_long": 0.5, "wrong_short": -1.0, "wrong_long": -0.5}
+  return {
+    "overlong": 0.0,
+    "limit": limit,
+    "buffer": limit // 4,
+    "repetition": 0.0,
+    "ngram": 4,
+    "length": 0.0,
+    "cosine": 0.0,
+    "curve": curve | {"limit": limit},
+    "steps": 0.0,
+  }
+
+
 def small(a) -> ml_collections.ConfigDict:
   """A checkpoint of one's own on questions such as GSM8K's; sizes for one accelerator."""
   c = tiny(a)
@@ -95,6 +116,7 @@ def small(a) -> ml_collections.ConfigDict:
     }
   )
   c.grpo.max_tokens = 1024
+  c.reward.shaping = shaping(limit=1024)
   c.batch = {"row_tokens": 2048, "microbatch_tokens": 16_384, "minibatches": 4}
   c.sampler = {"slots": 256, "prompt_bucket": 64}
   c.optimizer.learning_rate = 1e-5 if a.lora else 1e-6
@@ -142,6 +164,7 @@ def paper(a) -> ml_collections.ConfigDict:
   c.batch = {"row_tokens": 67_584, "microbatch_tokens": 64 * 67_584, "minibatches": 16}
   c.sampler = {"slots": 512, "prompt_bucket": 256}
   c.reward.format = 1.0
+  c.reward.shaping = shaping(limit=32_768)
   c.optimizer.update({"learning_rate": 3e-6, "weight_decay": 0.1})
   c.eval.update({"samples": 16, "limit": 32_768})
   c.mesh.update({"fsdp": 64, "tensor": 8})

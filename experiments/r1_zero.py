@@ -19,16 +19,16 @@ import tensorboardX
 from absl import app, flags
 from ml_collections import config_flags
 
-from r1 import sharding
+from r1 import schedule, sharding
 from r1.algorithms import experts, grpo, minibatch
 from r1.data import questions as records
 from r1.data import split
 from r1.evals import behaviour, held_out
 from r1.model import lora, transformer
 from r1.report import curves, progress, table
-from r1.rewards import combine
+from r1.rewards import accuracy, canaries, combine, shaping
 from r1.sampling import decode, rollout
-from r1.train import checkpoint, host, metrics, models, optimizer, plan, pretrain, rl, run, schedule
+from r1.train import checkpoint, host, metrics, models, optimizer, plan, pretrain, rl, run
 from r1.train import state as states
 from r1.train import step as steps
 from r1.train import workdir as workdirs
@@ -49,6 +49,7 @@ class Stage:
   experts: experts.ExpertsConfig
   batch: minibatch.BatchConfig
   reward: combine.RewardConfig
+  verifier: accuracy.VerifierConfig
   sampler: decode.SamplerConfig
   eval: held_out.EvalConfig
   optimizer: optimizer.OptimizerConfig
@@ -62,6 +63,7 @@ class Setup:
   model: workdirs.Model
   train: list[records.Question]
   held: list[records.Question]
+  verifier: accuracy.Verifier
   microbatches: int
   update: Callable
   place: Callable
@@ -74,7 +76,8 @@ class Setup:
 
 def read(config) -> Stage:
   """Builds every record, so that a wrong setting is refused before any compute."""
-  own = tuple((path, float(weight)) for path, weight in config.reward.own)
+  curve = shaping.CosineConfig(**config.reward.shaping.curve)
+  shaped = shaping.ShapingConfig(**dict(config.reward.shaping) | {"curve": curve})
   updates = config.rl.rollouts * config.batch.minibatches
   stage = Stage(
     data=split.DataConfig(**config.data),
@@ -82,12 +85,13 @@ def read(config) -> Stage:
     grpo=grpo.GrpoConfig(**config.grpo),
     experts=experts.ExpertsConfig(**config.experts),
     batch=minibatch.BatchConfig(**config.batch),
-    reward=combine.RewardConfig(**dict(config.reward) | {"own": own}),
+    reward=combine.RewardConfig(**dict(config.reward) | {"shaping": shaped}),
+    verifier=accuracy.VerifierConfig(**config.verifier, mode=config.reward.mode),
     sampler=decode.SamplerConfig(**config.sampler, top_p=config.rl.top_p),
     eval=held_out.EvalConfig(**config.eval),
     optimizer=optimizer.OptimizerConfig(**config.optimizer, steps=updates),
   )
-  for path, _ in own:
+  for path, _ in (*stage.reward.own, *stage.reward.general):
     combine.resolve(path)
   rl.check(stage.rl, stage.grpo, stage.batch)
   if not config.base and not (config.model and config.data.questions):
@@ -98,20 +102,23 @@ def read(config) -> Stage:
   return stage
 
 
-def load_questions(config, stage: Stage):
-  """(train, held out), apart from each other and readable by the rewards."""
+def load_questions(config, stage: Stage, verifier: accuracy.Verifier, console):
+  """(train, held out, why others were dropped by id): readable by the rewards, and apart."""
   world = pretrain.settings(config.base)[1] if config.base else None
   held_out = {"held": stage.eval.questions, "held_seed": stage.eval.seed}
   train, held = split.find(stage.data, world, seed=stage.rl.seed, **held_out)
-  combine.check(train + held, stage.reward)
+  train, dropped = combine.gradable(train, stage.reward, verifier)
+  held, more = combine.gradable(held, stage.reward, verifier)
+  for name, reason in list((dropped | more).items())[:5]:
+    console.print(f"left out: {name}: {reason}", style="yellow", markup=False, soft_wrap=True)
   size = stage.rl.questions_per_rollout
   split.check(train, held, questions_per_rollout=size, wide=stage.eval.wide)
-  return train, held
+  return train, held, dropped | more
 
 
-def build(config, stage: Stage, folder: pathlib.Path, mesh, rules, console):
+def build(config, stage: Stage, verifier: accuracy.Verifier, folder, mesh, rules, console):
   """(setup, state, reference): everything loaded and checked; nothing has been sampled yet."""
-  train, held = load_questions(config, stage)
+  train, held, dropped = load_questions(config, stage, verifier, console)
   run.claim(folder, "r1_zero", config.to_dict())
   runtime = dict(config.runtime) | {"rules": rules}
   model, parents = models.find(
@@ -136,6 +143,7 @@ def build(config, stage: Stage, folder: pathlib.Path, mesh, rules, console):
   )
   digest = {"train": records.digest(train), "held_out": records.digest(held)}
   run.lineage(folder, "r1_zero", parents, digest)
+  run.note(folder / "dropped.json", dropped)
   workdirs.describe(folder, model.cfg, model.tokenizer)
   trained, frozen = lora.split(model.params)
   tx = optimizer.make(stage.optimizer, lora.split(transformer.specs(model.cfg))[0])
@@ -149,6 +157,7 @@ def build(config, stage: Stage, folder: pathlib.Path, mesh, rules, console):
     model=dataclasses.replace(model, params={}),
     train=train,
     held=held,
+    verifier=verifier,
     microbatches=minibatch.capacity(count, longest, stage.batch),
     update=jax.jit(update, donate_argnums=0),
     place=functools.partial(sharding.place, mesh=mesh, rules=rules),
@@ -199,7 +208,7 @@ def evaluate(params, setup: Setup, step: int) -> dict:
       seed=stage.eval.seed,
     )
 
-  result = held_out.evaluate(answer, setup.held, stage.reward.mode, stage.eval)
+  result = held_out.evaluate(answer, setup.held, setup.verifier, stage.eval)
   metrics.log(setup.folder, setup.writer, step, result)
   return result
 
@@ -235,7 +244,11 @@ def collect(params, ref, setup: Setup, number: int):
   )
   clock.append(time.monotonic())
   rewards = combine.combine(
-    [s.question for s in samples], [s.response for s in samples], stage.reward
+    [s.question for s in samples],
+    [s.response for s in samples],
+    stage.reward,
+    setup.verifier,
+    step,
   )
   clock.append(time.monotonic())
   scored = rl.prepare(
@@ -285,6 +298,8 @@ def iterate(state, ref, setup: Setup, number: int):
   values = rl.rollout_metrics(scored, setup.stage.grpo) | seconds
   values |= behaviour.summary(texts, [s.question.language for s in scored.samples])
   values |= rl.throughput(scored, seconds, setup.model.cfg, setup.rate * setup.devices)
+  if number % setup.stage.rl.canaries_every == 0:
+    values |= try_canaries(setup, number)
   last = (number + 1) * setup.stage.batch.minibatches
   metrics.log(setup.folder, setup.writer, last, values)
   for record in rl.records(scored, last):
@@ -297,6 +312,16 @@ def iterate(state, ref, setup: Setup, number: int):
     # The text is foreign: its square brackets are no mark-up.
     setup.console.print(f"no verdict: {error}", style="red", markup=False, soft_wrap=True)
   return state, found[-1] | values
+
+
+def try_canaries(setup: Setup, number: int) -> dict[str, float]:
+  """Known reward hacks on a few of the run's questions; any that passes is an alarm."""
+  asked = [setup.train[(number + i) % len(setup.train)] for i in range(4)]
+  found, tried = canaries.accepted(asked, setup.verifier)
+  for name, canary in found:
+    text = f"REWARD HACK ACCEPTED: canary {canary!r} is right on question {name!r}"
+    setup.console.print(text, style="bold red", markup=False, soft_wrap=True)
+  return {"canary/accepted": len(found), "canary/tried": tried}
 
 
 def save(checkpointer, state, ref, number: int, setup: Setup, score: float) -> None:
@@ -355,8 +380,8 @@ def main(argv):
   mesh = sharding.make_mesh(dict(config.mesh)) if max(config.mesh.values()) > 1 else None
   sharding.check_rows(dict(config.mesh), stage.batch.rows, stage.sampler.slots)
   rules = sharding.FSDP_TENSOR if mesh is not None else None
-  with sharding.on(mesh):
-    setup, state, ref = build(config, stage, folder, mesh, rules, console)
+  with sharding.on(mesh), accuracy.Verifier(stage.verifier) as verifier:
+    setup, state, ref = build(config, stage, verifier, folder, mesh, rules, console)
     sections = (setup.model.cfg, stage.rl, stage.grpo, stage.batch, stage.sampler)
     for line in plan.lines(*sections, devices=setup.devices, rate=setup.rate):
       console.print(line, soft_wrap=True)

@@ -14,6 +14,7 @@ from r1 import dims
 ROOT = pathlib.Path(__file__).parents[1]
 LAYERS = (
   "dims",
+  "schedule",
   "spec",
   "sharding",
   "text",

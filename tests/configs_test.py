@@ -15,9 +15,10 @@ from ml_collections import config_flags
 
 from configs import common, pretrain, r1_zero
 from experiments import r1_zero as experiment
+from r1 import schedule
 from r1.model import config as model_config
 from r1.train import pretrain as pretraining
-from r1.train import run, schedule
+from r1.train import run
 
 ROOT = pathlib.Path(__file__).parents[1]
 ARGS = {"tiny": "tiny", "paper": "paper", "small": "model=base"}

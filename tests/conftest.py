@@ -15,6 +15,16 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 
 @pytest.fixture(scope="session")
+def verifier():
+  """Graders of tagged answers, whose workers start when a test first needs them."""
+  from r1.rewards import accuracy
+
+  settings = {"workers": 2, "seconds": 1.0, "memory_bytes": 2**30, "jobs": 1_000}
+  with accuracy.Verifier(accuracy.VerifierConfig(mode="answer_tag", **settings)) as opened:
+    yield opened
+
+
+@pytest.fixture(scope="session")
 def test_data() -> pathlib.Path:
   """The folder $R1_TEST_DATA of recorded data; the test is skipped where it is not set."""
   folder = os.environ.get("R1_TEST_DATA")

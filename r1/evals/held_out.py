@@ -7,7 +7,8 @@ import numpy as np
 
 from r1.data import questions as records
 from r1.evals import behaviour, score
-from r1.rewards import form, maths
+from r1.rewards import accuracy, form
+from r1.rewards.maths import extract, grade, numbers
 from r1.sampling import rollout
 
 
@@ -34,30 +35,36 @@ class EvalConfig:
 Answer = Callable[[Sequence[records.Question], int, float], list[rollout.Sample]]
 
 
-def evaluate(answer: Answer, questions: Sequence[records.Question], mode: str, cfg: EvalConfig):
+def evaluate(
+  answer: Answer,
+  questions: Sequence[records.Question],
+  verifier: accuracy.Verifier,
+  cfg: EvalConfig,
+) -> dict[str, float]:
   """eval/* of one policy: a flat dict of numbers, those of shares with their standard errors.
 
-  answer(questions, samples each, temperature) samples the policy. mode: how answers are marked.
+  answer(questions, samples each, temperature) samples the policy. verifier: that of the training
+  reward, so that both mean the same by a right answer.
   """
   result, questions = {}, questions[: cfg.questions]
   for name, temperature in (("eval/greedy", 0.0), ("eval/pass@1_t0.6", 0.6), ("eval/pass@1", 1.0)):
     samples = answer(questions, 1, temperature)
-    result |= _with_error(name, [[right(s, mode)] for s in samples])
+    result |= _with_error(name, [[right] for right in rights(samples, verifier)])
   result |= _with_error("eval/pass@1_any_format", [[right_anywhere(s)] for s in samples])
-  result |= describe(samples, mode)
-  result |= _wide(answer(questions[: cfg.wide], cfg.samples, 1.0), mode, cfg)
+  result |= describe(samples, verifier.mode)
+  result |= _wide(answer(questions[: cfg.wide], cfg.samples, 1.0), verifier, cfg)
   return result
 
 
-def right(sample: rollout.Sample, mode: str) -> bool:
-  """Did the answer, in the demanded format, match the gold?"""
-  return maths.reward(sample.question, sample.response, mode).value == 1.0
+def rights(samples: Sequence[rollout.Sample], verifier: accuracy.Verifier) -> list[bool]:
+  """Did each answer, in the demanded format, match the gold?"""
+  return verifier.right([s.question for s in samples], [s.response for s in samples])
 
 
 def right_anywhere(sample: rollout.Sample) -> bool:
   """Was the last number of the text the gold, whatever its format?"""
-  said = maths.number_anywhere(sample.response.text)
-  return said is not None and maths.equal(sample.question.answer or "", said)
+  said = numbers.anywhere(sample.response.text)
+  return said is not None and grade.quick(sample.question.answer or "", said) == "right"
 
 
 def describe(samples: Sequence[rollout.Sample], mode: str) -> dict[str, float]:
@@ -72,15 +79,18 @@ def describe(samples: Sequence[rollout.Sample], mode: str) -> dict[str, float]:
   return result
 
 
-def _wide(samples: Sequence[rollout.Sample], mode: str, cfg: EvalConfig) -> dict[str, float]:
+def _wide(
+  samples: Sequence[rollout.Sample], verifier: accuracy.Verifier, cfg: EvalConfig
+) -> dict[str, float]:
   k = cfg.samples
-  groups = [samples[i : i + k] for i in range(0, len(samples), k)]
-  correct = [[right(s, mode) for s in group] for group in groups]
-  votes = [score.majority([maths.extract(s.response.text, mode) for s in g]) for g in groups]
-  agreed = [
-    [vote is not None and maths.equal(group[0].question.answer or "", vote)]
-    for vote, group in zip(votes, groups)
-  ]
+  starts = range(0, len(samples), k)
+  right = rights(samples, verifier)
+  said = [extract.extract(s.response.text, verifier.mode) for s in samples]
+  agreed = []
+  for i in starts:
+    vote = score.majority(said[i : i + k])
+    agreed.append([vote is not None and right[i + said[i : i + k].index(vote)]])
+  correct = [right[i : i + k] for i in starts]
   return {f"eval/pass@{k}": score.pass_at(correct, k)} | _with_error(f"eval/cons@{k}", agreed)
 
 

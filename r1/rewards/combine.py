@@ -1,4 +1,8 @@
-"""The total reward: a weighted sum of parts, each reported alone too (arXiv 2501.12948v2 eq. 8)."""
+"""The total reward: a weighted sum of parts, each reported alone too (arXiv 2501.12948v2 eq. 8-10).
+
+R = R_reasoning + R_general + R_language: a question that a rule can judge has its accuracy, a
+general prompt has the preference rewards in its place, and both have format and language.
+"""
 
 import collections
 import dataclasses
@@ -6,34 +10,53 @@ import importlib
 import math
 from collections.abc import Callable, Sequence
 
-from r1.data import responses
-from r1.rewards import form, language, maths, verdict
+from r1 import schedule
+from r1.data import responses as records
+from r1.rewards import accuracy, form, language, shaping, verdict
 
 BUILT_IN = ("accuracy", "format", "language")
+GENERAL = ("helpful", "safety")  # kinds without a rule
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RewardConfig:
-  """Weights of the parts; a weight of 0 still reports its part."""
+  """Weights of the parts; a weight of 0 still reports accuracy, format and language."""
 
   accuracy: float
   format: float
   language: float
   mode: str  # where the answer stands: "answer_tag" or "boxed"
-  own: tuple[tuple[str, float], ...]  # ("package.module:function", weight)
+  shaping: shaping.ShapingConfig
+  own: tuple[tuple[str, float], ...]  # ("package.module:function", weight), on every question
+  general: tuple[tuple[str, float], ...]  # the same, on general prompts, in place of accuracy
+  # (part, ((update, factor), ...)): its weight is multiplied by the factor from that update on.
+  schedules: tuple[tuple[str, tuple[tuple[int, float], ...]], ...]
 
   def __post_init__(self):
     form.check_mode(self.mode)
-    for name, weight in self.weights().items():
+    weights = self.weights()
+    for name, weight in weights.items():
       if not math.isfinite(weight):
         raise ValueError(f"weight {weight} of reward {name!r} given; use a finite number")
-    if len(self.weights()) != len(BUILT_IN) + len(self.own):
-      raise ValueError(f"own rewards {self.own} given; name each once, and none {BUILT_IN}")
+    if len(weights) != len(BUILT_IN) + len(self.shaping.weights()) + len(self.own + self.general):
+      raise ValueError(
+        f"own rewards {self.own} and general ones {self.general} given; name each once, and none "
+        f"as a part of ours: {sorted(weights)}"
+      )
+    for name, points in self.schedules:
+      if name not in weights:
+        raise ValueError(f"a schedule for reward {name!r} given; there are {sorted(weights)}")
+      schedule.check(f"schedule of {name}", points)
 
   def weights(self) -> dict[str, float]:
-    """Weight by name of the part."""
+    """Weight by name of the part, before schedules."""
     built_in = {"accuracy": self.accuracy, "format": self.format, "language": self.language}
-    return built_in | dict(self.own)
+    return built_in | self.shaping.weights() | dict(self.own) | dict(self.general)
+
+  def weights_at(self, step: int) -> dict[str, float]:
+    """Weight by name of the part at an update."""
+    factors = {name: schedule.at(points, step) for name, points in self.schedules}
+    return {name: weight * factors.get(name, 1.0) for name, weight in self.weights().items()}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,8 +64,8 @@ class Rewards:
   """One entry per response; where valid is False the total is 0 and must be masked."""
 
   total: list[float]
-  parts: dict[str, list[float]]  # unweighted; 0 where a part has no verdict
-  verdicts: list[str]  # of the accuracy; no_verdict wherever valid is False
+  parts: dict[str, list[float | None]]  # unweighted; 0 without a verdict, None without a say
+  verdicts: list[str]  # of what judges the question; no_verdict wherever valid is False
   valid: list[bool]  # every part of non-zero weight has a verdict
   errors: list[str]  # why verdicts are missing, one text for each part and response
 
@@ -63,9 +86,13 @@ def resolve(path: str) -> Callable:
 
 
 def combine(
-  questions: Sequence, responses: Sequence[responses.Response], cfg: RewardConfig
+  questions: Sequence,
+  responses: Sequence[records.Response],
+  cfg: RewardConfig,
+  verifier: accuracy.Verifier,
+  step: int,
 ) -> Rewards:
-  """Scores response i against question i and adds the parts up.
+  """Scores response i against question i, with the weights of update `step`.
 
   An own reward is called as function(question, response) and returns a number or a Score, None
   for no verdict. A fault of a grader is ours and never lowers a reward: the sample is masked.
@@ -76,33 +103,60 @@ def combine(
       "each response, so a group of 16 repeats its question 16 times"
     )
   errors: list[str] = []
-  pairs = list(zip(questions, responses))
-  scores = {
-    name: [_noted(name, q, grade(q, r), errors) for q, r in pairs]
-    for name, grade in _built_in(cfg).items()
-  }
-  for path, _ in cfg.own:
-    grade = resolve(path)
-    scores[path] = [_call_own(path, grade, q, r, errors) for q, r in pairs]
-  counted = {name: weight for name, weight in cfg.weights().items() if weight}
+  scores = _rules(questions, responses, cfg, verifier, errors)
+  general = [question.kind in GENERAL for question in questions]
+  for path, _ in (*cfg.own, *cfg.general):
+    ask = [path in dict(cfg.own) or is_general for is_general in general]
+    scores[path] = _own(path, questions, responses, ask, errors)
+  counted = {name: weight for name, weight in cfg.weights_at(step).items() if weight}
+  columns = [scores[name] for name in counted]
   rows = range(len(responses))
-  valid = [all(scores[name][i].verdict != "no_verdict" for name in counted) for i in rows]
-  total = [sum(w * scores[name][i].value for name, w in counted.items()) for i in rows]
+  valid = [all(c[i] is None or c[i].verdict != "no_verdict" for c in columns) for i in rows]
+  total = [sum(w * _value(scores[name][i]) for name, w in counted.items()) for i in rows]
+  judged = [_verdict([scores[n][i] for n in ("accuracy", *dict(cfg.general))]) for i in rows]
   return Rewards(
     total=[value if ok else 0.0 for value, ok in zip(total, valid)],
-    parts={name: [score.value for score in column] for name, column in scores.items()},
-    verdicts=[s.verdict if ok else "no_verdict" for s, ok in zip(scores["accuracy"], valid)],
+    parts={name: [s and s.value for s in column] for name, column in scores.items()},
+    verdicts=[said if ok else "no_verdict" for said, ok in zip(judged, valid)],
     valid=valid,
     errors=errors,
   )
 
 
-def _built_in(cfg: RewardConfig) -> dict[str, Callable]:
-  return {
-    "accuracy": lambda question, response: maths.reward(question, response, cfg.mode),
-    "format": lambda question, response: form.reward(question, response, cfg.mode),
-    "language": language.consistency,
+Column = list[verdict.Score | None]  # None where a part has no say on a question
+
+
+def _rules(questions, responses, cfg, verifier, errors: list[str]) -> dict[str, Column]:
+  """The parts that are rules: accuracy, format, language and the shaping that is on."""
+  asked = [i for i, question in enumerate(questions) if question.kind not in GENERAL]
+  judged = verifier.grade([questions[i] for i in asked], [responses[i] for i in asked])
+  said: Column = [None] * len(questions)
+  for i, score in zip(asked, judged):
+    said[i] = _noted("accuracy", questions[i], score, errors)
+  pairs = list(zip(questions, responses))
+  result = {
+    "accuracy": said,
+    "format": [form.reward(q, r, cfg.mode) for q, r in pairs],
+    "language": [_noted("language", q, language.consistency(q, r), errors) for q, r in pairs],
   }
+  right = [score is not None and score.verdict == "right" for score in said]
+  shaped = shaping.parts(responses, right, [q.id for q in questions], cfg.shaping)
+  return result | {name: [_plain(value) for value in column] for name, column in shaped.items()}
+
+
+def _own(path: str, questions, responses, ask: list[bool], errors: list[str]) -> Column:
+  grade = resolve(path)
+  rows = zip(questions, responses, ask)
+  return [_call_own(path, grade, q, r, errors) if asked else None for q, r, asked in rows]
+
+
+def _value(score: verdict.Score | None) -> float:
+  return score.value if score else 0.0
+
+
+def _verdict(scores: Column) -> str:
+  """The verdict of the first part that judges the question; nothing judges: no_verdict."""
+  return next((score.verdict for score in scores if score), "no_verdict")
 
 
 def _call_own(path: str, grade: Callable, question, response, errors: list[str]) -> verdict.Score:
@@ -133,7 +187,7 @@ def _noted(name: str, question, score: verdict.Score, errors: list[str]) -> verd
 
 def _reason(name: str, question) -> str:
   if name == "accuracy":
-    return f"no rule reads the answer {question.answer!r} of kind {question.kind!r}"
+    return f"the verifier of kind {question.kind!r} was lost, or cannot read {question.answer!r}"
   if name == "language":
     return f"no script known for language {question.language!r}"
   return "the grader gave no verdict"
@@ -148,32 +202,24 @@ def metrics(rewards: Rewards) -> dict[str, float]:
   shares = collections.Counter(rewards.verdicts)
   result = {f"verdict/{name}": shares[name] / count for name in verdict.VERDICTS} if count else {}
   for name, column in {"total": rewards.total, **rewards.parts}.items():
-    kept = [v for v, ok in zip(column, rewards.valid) if ok]
-    if name == "accuracy":
-      kept = [v for v, said in zip(column, rewards.verdicts) if said != "no_verdict"]
-    if kept:
+    if kept := [v for v, ok in zip(column, rewards.valid) if ok and v is not None]:
       result[f"reward/{name}"] = sum(kept) / len(kept)
   return result
 
 
-def check(questions: Sequence, cfg: RewardConfig) -> None:
-  """Raises ValueError where an enabled built-in reward can give a question no verdict, ever.
+def gradable(
+  questions: Sequence, cfg: RewardConfig, verifier: accuracy.Verifier
+) -> tuple[list, dict[str, str]]:
+  """(questions that can be learned from, why not by id of the others).
 
-  Such a question would be sampled, masked and never learned from.
+  A question that no enabled rule can judge would be sampled, masked and never learned from.
   """
-  empty = responses.Response(text="", tokens=1, truncated=False)
-  enabled = [name for name in BUILT_IN if cfg.weights()[name]]
-  graders = _built_in(cfg)
-  bad = [
-    f"{q.id!r}: {_reason(name, q)}"
-    for q in questions
-    for name in enabled
-    if graders[name](q, empty).verdict == "no_verdict"
-  ]
-  if bad:
-    more = "" if len(bad) <= 5 else f"\n  and {len(bad) - 5} more"
-    raise ValueError(
-      f"{len(bad)} questions can never be graded; leave them out, or turn that reward off:\n  "
-      + "\n  ".join(bad[:5])
-      + more
-    )
+  ruled = [q for q in questions if q.kind not in GENERAL]
+  faults = verifier.faults(ruled) if cfg.accuracy else {}
+  empty = records.Response(text="", tokens=1, truncated=False)
+  for question in questions:
+    if question.kind in GENERAL and not cfg.general:
+      faults[question.id] = f"kind {question.kind!r} needs a reward model; name it in `general`"
+    if cfg.language and language.consistency(question, empty).verdict == "no_verdict":
+      faults[question.id] = _reason("language", question)
+  return [question for question in questions if question.id not in faults], faults

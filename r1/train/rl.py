@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from r1 import spec
+from r1 import schedule, spec
 from r1.algorithms import advantages, experts, grpo, logp, minibatch
 from r1.data import questions
 from r1.model import transformer
@@ -16,7 +16,6 @@ from r1.rewards import combine
 from r1.sampling import rollout
 from r1.text import templates
 from r1.text import tokenizer as tokenizers
-from r1.train import schedule
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +24,8 @@ class RlConfig:
 
   limit, temperature: ((update, value), ...) schedules of the longest answer in tokens and of the
   sampling temperature. reference_every: updates between hard refreshes of the KL reference, 0 for
-  never. patience: updates with NaN in a row before the run stops.
+  never. canaries_every: rollouts between trials of known reward hacks. patience: updates with NaN
+  in a row before the run stops.
   """
 
   seed: int
@@ -38,6 +38,7 @@ class RlConfig:
   reference_every: int
   checkpoint_every: int
   keep: int
+  canaries_every: int
   patience: int
 
   def __post_init__(self):
@@ -52,7 +53,8 @@ class RlConfig:
       raise ValueError(f"limit={self.limit}: an answer needs room for one token at least")
     if min(value for _, value in self.temperature) <= 0:
       raise ValueError(f"temperature={self.temperature}: training needs samples, so above 0")
-    for name in ("rollouts", "questions_per_rollout", "checkpoint_every", "keep", "patience"):
+    names = ("rollouts", "questions_per_rollout", "checkpoint_every", "keep", "canaries_every")
+    for name in (*names, "patience"):
       if getattr(self, name) < 1:
         raise ValueError(f"{name}={getattr(self, name)} must be >= 1")
 

@@ -102,6 +102,11 @@ def lineage(folder: pathlib.Path, stage: str, parents: dict[str, str], data: dic
   (folder / "lineage.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
+def note(path: pathlib.Path, record: dict) -> None:
+  """Writes a record beside the run's other papers, for people to read."""
+  path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
 def digest_of_files(folder: pathlib.Path) -> str:
   """sha256 over the names and bytes of every file below a folder."""
   total = hashlib.sha256()

@@ -4,6 +4,7 @@ Known reward hacks go through lenient extraction, so the two modes that rewards 
 they name one place, and an answer anywhere else is none.
 """
 
+import collections
 import re
 
 from r1.rewards import form
@@ -43,24 +44,20 @@ def extract(text: str, mode: str) -> str | None:
 
 def last_box(text: str) -> str | None:
   """The content of the last \\boxed{...} with balanced braces; None if it is missing or open."""
-  start = None
-  for start in BOX.finditer(text):
-    pass
-  if start is None:
+  boxes = collections.deque(BOX.finditer(text), maxlen=1)
+  if not boxes:
     return None
-  depth = 1
-  for brace in BRACE.finditer(text, start.end()):
+  start, depth = boxes[0].end(), 1
+  for brace in BRACE.finditer(text, start):
     depth += {"{": 1, "}": -1}.get(brace[0], 0)
     if depth == 0:
-      return text[start.end() : brace.start()].strip() or None
+      return text[start : brace.start()].strip() or None
   return None
 
 
 def _behind_mark(text: str) -> str | None:
-  mark = None
-  for mark in GSM8K_MARK.finditer(text):
-    pass
-  if mark is None:
+  marks = collections.deque(GSM8K_MARK.finditer(text), maxlen=1)
+  if not marks:
     return None
-  line, _, _ = text[mark.end() :].lstrip().partition("\n")
+  line, _, _ = text[marks[0].end() :].lstrip().partition("\n")
   return line.strip() or None

@@ -39,7 +39,7 @@ def read(text: str) -> Number | None:
   """The number that a text in canonical spelling is; None for anything else. ASCII digits only.
 
   Integers (commas group thousands), decimals, powers of ten, fractions, mixed numbers; a
-  currency sign in front. A per cent sign belongs to the unit (spelling.split_unit).
+  currency sign in front. A per cent sign belongs to the unit (units.split).
   """
   if len(text) > LONGEST:
     return None

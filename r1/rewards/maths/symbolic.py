@@ -5,8 +5,11 @@ alarms fail off the main thread and within C, so they are off and a pool kills w
 """
 
 import functools
+import itertools
 import logging
 import re
+
+from r1.rewards.maths import latex
 
 LATEX, EXPRESSION = "latex", "expr"
 KINDS = (LATEX, EXPRESSION)
@@ -17,6 +20,7 @@ PROSE = re.compile(
   r"(?<![\\A-Za-z])(?!(?:sin|cos|tan|log|ln|exp|sqrt|min|max|and|mod|pi|or)\b)[A-Za-z]{3,}"
   r"|[\u3040-\u9fff\uac00-\ud7af\u0400-\u04ff]"
 )
+WORDS = re.compile(r"[^\W\d_]+(?: [^\W\d_]+)*")  # a gold answer that is compared as text
 EXPONENT = re.compile(r"\^\s*(-?[0-9]+)")  # 2^-99 is no LaTeX, and half of it would be read
 BRACED = r"^{\1}"
 
@@ -26,26 +30,26 @@ def is_formula(text: str) -> bool:
   return not ANCHOR.search(text) and not PROSE.search(text)
 
 
-def compare(gold: str, answer: str, free: bool, kinds: list[str], places: int) -> bool | None:
-  """Does the answer equal the gold one? None where the gold answer cannot be parsed.
+def compare(gold: str, answer: str, free: bool, kinds: list[str], places: int) -> str:
+  """The verdict on an answer: right, wrong, unparsed; no_verdict where the gold is unreadable.
 
   free: both may be whole texts, in which the final answer is looked for, as LaTeX, as a plain
   expression, or both (kinds). Else the answer is one formula, read as a whole or not at all.
+  places: decimals in which values must agree.
   """
   import math_verify  # slow to import; the zygote of the workers does it once
 
   logging.getLogger("math_verify").setLevel(logging.ERROR)
   golds = _parse(gold, True, tuple(kinds) if free else KINDS)
-  if not golds:
-    return None
-  for expected in golds:
-    for said in _parse(answer, free, tuple(kinds) if free else (LATEX,)):
-      equal = math_verify.verify(
-        _plain_percent(expected), _plain_percent(said), float_rounding=places, timeout_seconds=None
-      )
-      if equal and not _differ(expected, said, places):
-        return True
-  return False
+  answers = _parse(answer, free, tuple(kinds) if free else (LATEX,))
+  if all(isinstance(value, str) for value in golds) and not WORDS.fullmatch(latex.canonical(gold)):
+    return "no_verdict"
+  for expected, said in itertools.product(map(_plain_percent, golds), map(_plain_percent, answers)):
+    equal = math_verify.verify(expected, said, float_rounding=places, timeout_seconds=None)
+    if equal and not _differ(expected, said, places):
+      return "right"
+  readable = any(not isinstance(value, str) for value in answers)
+  return "wrong" if readable or all(isinstance(value, str) for value in golds) else "unparsed"
 
 
 def warm_up() -> list[tuple]:
@@ -94,8 +98,7 @@ def _differ(expected, said, places: int) -> bool:
   pairs = ((expected, said), (said, expected))
   if any(isinstance(a, ordered) and isinstance(b, sympy.FiniteSet) for a, b in pairs):
     return True
-  values = [_plain_percent(expr) for expr in (expected, said)]
-  if not all(isinstance(value, sympy.Expr) and value.is_number for value in values):
+  if not all(isinstance(v, sympy.Expr) and v.is_number for v in (expected, said)):
     return False
-  wanted, given = (value.evalf(places + 15) for value in values)
+  wanted, given = (value.evalf(places + 15) for value in (expected, said))
   return bool(abs(wanted - given) > 2 * abs(wanted) * sympy.Float(10) ** -places)

@@ -12,6 +12,7 @@ import os
 import pathlib
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -56,6 +57,7 @@ class Outcome:
 @dataclasses.dataclass
 class _Worker:
   pid: int
+  parent: subprocess.Popen  # the zygote that reaps it
   channel: connection.Connection
   jobs: int = 0
   job: int = -1
@@ -105,6 +107,10 @@ class Pool:
           if self._give(worker, waiting[0], jobs[waiting[0]]):
             busy[worker.channel] = worker
             waiting.popleft()
+          elif not worker.jobs:  # a new one that does not even take its job
+            outcomes[waiting.popleft()] = Outcome("lost")
+        if not busy:
+          continue
         first = min(worker.deadline for worker in busy.values())
         for channel in connection.wait(list(busy), max(0.0, first - time.monotonic())):
           worker = busy.pop(channel)
@@ -161,13 +167,16 @@ class Pool:
     """
     worker.channel.close()
     try:
+      if worker.parent is not self._zygote or worker.parent.poll() is not None:
+        raise ProcessLookupError(worker.pid)  # it went with its zygote
       os.kill(worker.pid, signal.SIGKILL)
       self._ask(zygote.REAP + worker.pid.to_bytes(zygote.PID_BYTES, "big"), [])
       answer = self._control.recv(zygote.STATUS_BYTES) if self._control else b""
     except OSError:
       answer = b""
     if not answer:
-      self._stop()
+      if worker.parent is self._zygote:
+        self._stop()
       return None
     return int.from_bytes(answer, "big", signed=True)
 
@@ -177,6 +186,10 @@ class Pool:
         self._stop()
         self._start()
       ours, theirs = socket.socketpair()
+      # A worker that stands still must not hold us up in the middle of a message.
+      patience = struct.pack("ll", *_whole(self.cfg.seconds))
+      ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
+      ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
       with theirs:
         try:
           self._ask(zygote.FORK + bytes(zygote.PID_BYTES), [theirs.fileno()])
@@ -184,7 +197,7 @@ class Pool:
         except OSError:
           pid = 0
       if pid:
-        return _Worker(pid, connection.Connection(ours.detach()))
+        return _Worker(pid, self._zygote, connection.Connection(ours.detach()))
       ours.close()
       self._stop()
     raise RuntimeError(f"no worker for {self.cfg.work} could be forked, twice; see stderr")
@@ -213,15 +226,21 @@ class Pool:
       raise RuntimeError(f"the process that forks workers for {self.cfg.work} did not start")
 
   def _stop(self) -> None:
-    """Ends the zygote, and with it (PR_SET_PDEATHSIG) every worker."""
+    """Ends the workers that wait and the zygote; with it (PR_SET_PDEATHSIG) go all others."""
+    idle, self._idle = self._idle, []
+    for worker in idle:
+      self._end(worker)
     if self._zygote is not None:
       self._zygote.kill()
       self._zygote.wait()
     if self._control is not None:
       self._control.close()
-    for worker in self._idle:
-      worker.channel.close()
-    self._zygote, self._control, self._idle = None, None, []
+    self._zygote, self._control = None, None
+
+
+def _whole(seconds: float) -> tuple[int, int]:
+  """Seconds and microseconds, as a socket's timeout wants them."""
+  return int(seconds), int(seconds % 1 * 1e6)
 
 
 def _cpu_s(pid: int) -> float:

@@ -13,6 +13,7 @@ import resource
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Callable
 from multiprocessing import connection
 
@@ -77,6 +78,8 @@ def _become_worker(control: socket.socket, work: Callable, fd: int, memory: int,
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     serve(work, connection.Connection(fd))
+  except Exception:
+    traceback.print_exc()  # to the run's own stderr; the parent sees the worker go
   finally:
     os._exit(0)
 

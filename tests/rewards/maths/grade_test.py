@@ -1,268 +1,269 @@
-"""Answers are found strictly and compared exactly, whatever the text throws at them."""
+"""Right answers are right, hostile ones cost little, and our own faults are nobody's zero."""
 
-import fractions
 import gzip
 import json
+import os
+import pathlib
+import random
+import signal
+import statistics
+import threading
 import time
-import types
 
 import pytest
 
 from r1.data import questions, responses
-from r1.rewards import maths, verdict
+from r1.rewards import verdict
+from r1.rewards.maths import grade, guard, symbolic
+from r1.rewards.workers import pool
+from tests.rewards.maths import hostile
 
 
-def question(answer, kind="maths"):
-  return questions.Question(id="q", prompt="?", answer=answer, kind=kind)
+def config(**changes):
+  settings = {"workers": 2, "seconds": 1.0, "memory_bytes": 2**30, "jobs": 1_000}
+  warm = tuple(symbolic.warm_up())
+  return pool.PoolConfig(work=grade.WORK, warm=warm, **settings | changes)
 
 
-def response(text):
-  return responses.Response(text=text, tokens=1, truncated=False)
+@pytest.fixture(scope="module")
+def grader():
+  opened = grade.Grader(config())
+  yield opened
+  opened.close()
+
+
+def question(answer):
+  return questions.Question(id="q", prompt="?", answer=answer)
 
 
 def tagged(answer):
-  return response(f"<think>so</think><answer>{answer}</answer>")
+  text = f"<think>so</think><answer>{answer}</answer>"
+  return responses.Response(text=text, tokens=1, truncated=False)
+
+
+def said(grader, gold, answer):
+  return grader.grade([question(gold)], [tagged(answer)], "answer_tag")[0].verdict
 
 
 @pytest.mark.parametrize(
-  ("text", "answer"),
+  ("gold", "answer", "verdict"),
   [
-    ("<think>a</think><answer> 8 </answer>", "8"),
-    ("<think>\\boxed{7}</think>\n<answer>\\boxed{8}</answer>", "\\boxed{8}"),
-    ("<think><answer>7</answer></think><answer>8</answer>", "8"),  # the thought may try answers
-    ("<think>a</think>b</think><answer>8</answer>", "8"),
-    ("<answer>8</answer>", "8"),  # no thought at all: the format reward's business
-    ("<think>a<answer>8</answer>", None),  # a thought that never ends has no answer
-    ("<think>a</think><think>b<answer>8</answer>", None),
-    ("<think><answer>8</answer></think>", None),
-    ("<think>a</think>8", None),
-    ("<think>a</think><answer>8", None),
-    ("<think>a</think></answer>8<answer>", None),
-    ("<think>a</think><answer></answer>", None),
-    ("<think>a</think><answer>8</answer><answer>9</answer>", None),  # two answers are a hedge
-    ("I think 8", None),  # Math-Verify's free-text fallback would say 8
-    ("", None),
+    ("8", "8", "right"),
+    ("8", "$8.0$", "right"),
+    ("8", "9", "wrong"),
+    ("10%", "10", "right"),
+    ("10%", "0.1", "wrong"),
+    ("5", "5 cm", "right"),
+    ("5 cm", "5", "right"),
+    ("5 cm", "5 m", "wrong"),
+    ("1000", "$1,000", "right"),
+    ("1/3", "0.333333", "right"),
+    ("1/3", "0.333", "wrong"),
+    ("1010_2", "1010_{2}", "right"),
+    ("1010_2", "1010", "wrong"),
+    ("Evelyn", "\\text{Evelyn}", "right"),
+    ("x", "X", None),
+    ("x+1", "1+x", None),
+    ("", "", "wrong"),
   ],
 )
-def test_a_tagged_answer_stands_once_after_the_last_thought(text, answer):
-  assert maths.extract(text, "answer_tag") == answer
+def test_most_answers_are_decided_without_algebra(gold, answer, verdict):
+  assert grade.quick(gold, answer) == verdict
 
 
 @pytest.mark.parametrize(
-  ("text", "answer"),
+  ("gold", "answer", "verdict"),
   [
-    ("<think>\\boxed{7}</think>It is \\boxed{8}.", "8"),
-    ("\\boxed{7} or rather \\boxed{8}", "8"),
-    ("\\boxed{\\frac{1}{2}}", "\\frac{1}{2}"),
-    ("\\boxed{\\{1, 2\\}}", "\\{1, 2\\}"),  # escaped braces do not nest
-    ("\\boxed{\\}}", "\\}"),
-    ("<think>\\boxed{7}</think>It is 8.", None),
-    ("<think>\\boxed{7}", None),
-    ("\\boxed{7} and \\boxed{8", None),  # an unfinished box does not fall back on an earlier one
-    ("\\boxed{8\\}", None),
-    ("\\boxed{ }", None),
-    ("\\boxed 8", None),
-    ("8", None),
+    ("8", "8", "right"),
+    ("x+1", "1+x", "right"),
+    ("x+1", "1+y", "wrong"),
+    ("\\frac{1}{2}", "x=0.5", "right"),
+    ("8", "3+5", "wrong"),  # the question is no answer to itself
+    ("8", "16/2", "right"),  # a fraction is one number, worked out
+    ("8", "8 or 9", "wrong"),
+    ("8", "9 = x = 8", "wrong"),
+    ("8", "9" * 100_000, "unparsed"),
+    ("8", "9^{9^{9^9}}", "wrong"),
+    ("8", "\\frac{x}{", "unparsed"),
+    ("8", "", "unparsed"),
+    ("\\frac{1}{", "8", "no_verdict"),
+    (" ", "8", "no_verdict"),
+    (None, "8", "no_verdict"),
   ],
 )
-def test_a_boxed_answer_is_the_last_balanced_box(text, answer):
-  assert maths.extract(text, "boxed") == answer
+def test_an_answer_gets_one_verdict(grader, gold, answer, verdict):
+  assert said(grader, gold, answer) == verdict
 
 
-def test_an_unknown_mode_is_refused():
-  with pytest.raises(ValueError, match="'free' given; use one of answer_tag, boxed"):
-    maths.extract("8", "free")
+def test_right_is_one_and_everything_else_zero(grader):
+  scores = grader.grade([question("8")] * 3, [tagged("8"), tagged("9"), tagged("")], "answer_tag")
+  assert scores == [
+    verdict.Score(1.0, "right"),
+    verdict.Score(0.0, "wrong"),
+    verdict.Score(0.0, "unparsed"),
+  ]
+  assert grader.grade([], [], "boxed") == []
 
 
-@pytest.mark.parametrize(
-  ("text", "value"),
-  [
-    ("8", 8),
-    ("-8", -8),
-    ("−8", -8),
-    ("+8", 8),
-    ("- 8", -8),
-    ("007", 7),
-    ("8.0", 8),
-    ("8.", 8),
-    (".5", fractions.Fraction(1, 2)),
-    ("0.125", fractions.Fraction(1, 8)),
-    ("3/4", fractions.Fraction(3, 4)),
-    ("6 / 8", fractions.Fraction(3, 4)),
-    ("-\\frac{3}{4}", fractions.Fraction(-3, 4)),
-    ("\\dfrac{3}{4}", fractions.Fraction(3, 4)),
-    ("1,234,567.5", fractions.Fraction(2469135, 2)),
-    ("10{,}000", 10000),  # Qwen2.5-Math's grader says this is not 10000
-    ("10\\,000", 10000),
-    ("$8$", 8),
-    ("\\(8\\)", 8),
-    ("$$ 8 $$", 8),
-    ("\\boxed{8}", 8),
-    ("$\\boxed{8}$.", 8),
-    ("$8", 8),
-    ("-$8", -8),
-    ("\\$1,000", 1000),
-    ("28%", 28),
-    ("28\\%", 28),
-    ("$28\\%$", 28),
-    ("9" * 300, 10**300 - 1),
-  ],
-)
-def test_a_number_is_read_exactly(text, value):
-  assert maths.number(text) == value
-
-
-@pytest.mark.parametrize(
-  "text",
-  [
-    "",
-    " ",
-    ".",
-    "-",
-    "$",
-    "$$",
-    "%",
-    "1 2",  # no 12
-    "1,2",
-    "1,0000",
-    "12 - 4",
-    "8 9",
-    "8, 9",
-    "1/0",
-    "1/2/3",
-    "--8",
-    "1e5",
-    "9**9**9",
-    "9^{9^9}",
-    "100000000!",
-    "x = 8",
-    "eight",
-    "٨",
-    "８",
-    "²",
-    "½",
-    "八",
-    "0x8",
-    "1_000",
-    "nan",
-    "inf",
-    "8\0",
-    "\\frac{1}{0}",
-    "9" * 301,
-    "9" * 100_000,
-  ],
-)
-def test_anything_else_is_no_number(text):
-  assert maths.number(text) is None
-
-
-def test_equal_numbers_may_be_written_differently_and_others_never_match():
-  for gold, pred in [("8", "8.00"), ("0.5", "1/2"), ("1000", "$1,000"), ("10", "10%"), ("x", " x")]:
-    assert maths.equal(gold, pred)
-    assert maths.equal(pred, gold)
-  # Each of these is True or doubtful in math-verify 0.9.0.
-  for gold, pred in [("10%", "0.1"), ("1/3", "0.3333333"), ("(1,2)", "{1,2}"), ("1010_2", "1010")]:
-    assert not maths.equal(gold, pred)
-    assert not maths.equal(pred, gold)
-
-
-@pytest.mark.parametrize(
-  ("given", "score"),
-  [
-    (tagged("8"), (1.0, "right")),
-    (tagged("8.0"), (1.0, "right")),
-    (tagged("9"), (0.0, "wrong")),
-    (tagged("8 9"), (0.0, "unparsed")),
-    (tagged("8" * 100_000), (0.0, "unparsed")),
-    (response("8"), (0.0, "unparsed")),
-  ],
-)
-def test_the_accuracy_reward_is_one_or_zero_with_its_reason(given, score):
-  assert maths.reward(question("8"), given, "answer_tag") == verdict.Score(*score)
-
-
-@pytest.mark.parametrize(
-  ("answer", "kind"),
-  [
-    ("eight", "maths"),
-    (" ", "maths"),
-    ("x^2", "maths"),
-    (None, "maths"),
-    ("", "short"),
-    ("8", "code"),
-    ("8", "helpful"),
-  ],
-)
-def test_a_gold_answer_that_cannot_be_judged_gives_no_verdict(answer, kind):
+def test_gold_answers_are_told_apart_before_they_are_trained_on(grader):
   """An unparsable gold answer was worth 1.0 in one library and 0 in others (cookbook #335)."""
-  asked = types.SimpleNamespace(id="q", answer=answer, kind=kind)
-  for text in ("eight", "x^2", "8", "9"):
-    assert maths.reward(asked, tagged(text), "answer_tag").verdict == "no_verdict"
+  golds = ["5", "x^2", "\\text{red}", "Paris", "\\{1,2\\}"]
+  assert grader.readable(golds) == [True] * len(golds)
+  bad = ["", "$ $", "\\frac{1}{", "((", "\\int_0^1 x dx", "2004!", "9" * 700]
+  assert grader.readable(bad) == [False] * len(bad)
 
 
-@pytest.mark.parametrize(
-  ("kind", "gold", "pred", "said"),
-  [
-    ("choice", "B", "b", "right"),
-    ("choice", "B", "(B)", "right"),
-    ("choice", "B", "B.", "right"),
-    ("choice", "B", "AB", "wrong"),
-    ("choice", "B", "A or B", "wrong"),
-    ("short", "Straße", "STRASSE", "right"),
-    ("short", "blue", "blue whale", "wrong"),
-    ("logic", "24", "24.0", "right"),
-    ("logic", "knave", "Knave", "right"),
-  ],
-)
-def test_short_answers_are_equal_up_to_case_and_outer_brackets(kind, gold, pred, said):
-  assert maths.reward(question(gold, kind), tagged(pred), "answer_tag").verdict == said
+def test_an_answer_is_judged_once_and_remembered(grader, monkeypatch):
+  pair = ("x^2-1", "(x-1)(x+1)")
+  assert grader.compare([pair]) == ["right"]
+  asked = []
+  monkeypatch.setattr(grader._pool, "run", lambda jobs: asked.extend(jobs) or [])
+  assert grader.compare([pair, pair]) == ["right", "right"]
+  assert asked == []
 
 
-@pytest.mark.parametrize(
-  ("text", "number"),
-  [
-    ("so 8. Wait, 12 - 4 = 9", "9"),
-    ("<think>so 8</think><answer>8</answer>", "8"),
-    ("12-4", "4"),
-    ("it is -4.", "-4"),
-    ("1,234.5, about", "1,234.5"),
-    ("3/4", "3/4"),
-    (".5", ".5"),
-    ("none", None),
-  ],
-)
-def test_the_last_number_is_found_where_the_format_is_ignored(text, number):
-  assert maths.number_anywhere(text) == number
+def test_what_a_lost_worker_would_have_said_is_not_remembered(grader, monkeypatch):
+  pair = ("x^2-4", "(x-2)(x+2)")
+  monkeypatch.setattr(grader._pool, "run", lambda jobs: [pool.Outcome("lost")] * len(jobs))
+  assert grader.compare([pair]) == ["no_verdict"]
+  monkeypatch.undo()
+  assert grader.compare([pair]) == ["right"]
+
+
+def test_killing_a_worker_in_a_batch_costs_its_answer_only(grader):
+  pairs = [(f"x+{n}", f"{n}+x") for n in range(300)]
+  grader.compare([("x", "y")])
+
+  def strike():
+    zygote = grader._pool._zygote.pid
+    children = pathlib.Path(f"/proc/{zygote}/task/{zygote}/children").read_text().split()
+    for pid in children[:1]:
+      os.kill(int(pid), signal.SIGKILL)
+
+  timer = threading.Timer(0.2, strike)
+  timer.start()
+  found = grader.compare(pairs)
+  timer.join()
+  assert found.count("right") >= 299
+  assert set(found) <= {"right", "no_verdict"}
+  assert grader.compare(pairs) == ["right"] * 300
+
+
+@pytest.fixture(scope="module")
+def healthy(test_data):
+  """448 answers of models, each with what a quiet batch says of it."""
+  with gzip.open(test_data / "graders" / "math_model_outputs.jsonl.gz", "rt") as lines:
+    rows = [json.loads(line) for line in lines]
+  return [(row["gold"], row["extracted"] or "none") for row in rows[:448]]
+
+
+def mixed(healthy, seed):
+  pairs = [(pair, True) for pair in healthy]
+  pairs += [(("42", answer), False) for answer in hostile.answers()]
+  random.Random(seed).shuffle(pairs)
+  return pairs
+
+
+def test_hostile_answers_cost_little_and_change_no_other_verdict(healthy):
+  """One such answer costs math-verify five seconds, 512 of them 43 minutes (trap 33)."""
+  graders = [grade.Grader(config()) for _ in range(2)]
+  for opened in graders:
+    opened.compare([("x^2", "y^2")])
+  start = time.monotonic()
+  quiet = dict(zip(healthy, graders[0].compare(healthy)))
+  alone = time.monotonic() - start
+  pairs = mixed(healthy, seed=0)
+  start = time.monotonic()
+  found = graders[1].compare([pair for pair, _ in pairs])
+  together = time.monotonic() - start
+  for opened in graders:
+    opened.close()
+  assert len(pairs) == 512
+  assert [f for f, (pair, fine) in zip(found, pairs) if fine and f != quiet[pair]] == []
+  assert "right" not in [f for f, (_, fine) in zip(found, pairs) if not fine]
+  # Quiet, on two cores: 1.0 and 3.0 s; the bounds are those of the requirement.
+  assert alone <= 3 or os.environ.get("PYTEST_XDIST_WORKER")
+  assert together <= 20
+  print(f"448 answers in {alone:.1f} s, with 64 hostile ones {together:.1f} s")
+
+
+@pytest.mark.slow
+def test_without_guards_the_batch_still_ends_and_nothing_is_left_running(healthy):
+  opened = grade.Grader(config(), guarded=False)
+  opened.compare([("x^2", "y^2")])
+  zygote = opened._pool._zygote.pid
+  pairs = mixed(healthy, seed=1)
+  found = opened.compare([pair for pair, _ in pairs])
+  assert "right" not in [f for f, (_, fine) in zip(found, pairs) if not fine]
+  assert found.count("timeout") > 10
+  assert "no_verdict" not in found
+  opened.close()
+  assert not pathlib.Path(f"/proc/{zygote}").exists()
+
+
+def test_an_answer_takes_milliseconds(grader, healthy):
+  times = []
+  for pair in healthy[:100]:
+    start = time.perf_counter()
+    grader.compare([pair])
+    times.append(time.perf_counter() - start)
+  assert statistics.median(times) < 0.005
+
+
+def test_every_recorded_gsm8k_answer_is_judged_as_labelled(test_data):
+  with gzip.open(test_data / "graders" / "gsm8k_model_outputs.jsonl.gz", "rt") as lines:
+    rows = [json.loads(line) for line in lines]
+  assert len(rows) > 3000
+  wrong = [
+    row["id"]
+    for row in rows
+    if (grade.quick(row["gold"], row["extracted"] or "") == "right") != row["equal"]
+  ]
+  assert wrong == []
+
+
+def test_answers_of_models_are_judged_as_labelled(grader, test_data):
+  with gzip.open(test_data / "graders" / "math_model_outputs.jsonl.gz", "rt") as lines:
+    rows = [json.loads(line) for line in lines]
+  found = grader.compare([(row["gold"], row["extracted"] or "") for row in rows])
+  wrong = [row["id"] for row, said in zip(rows, found) if (said == "right") != row["equal"]]
+  assert len(rows) > 500
+  assert len(wrong) <= 0.01 * len(rows)
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_no_false_positive_of_math_verify_gets_through(grader, free):
+  pairs = [
+    ("3x-y+13=0", "3x + 4y + 14=0"),
+    ("1/2004!", "1/2006!"),
+    ("2^-99", "2^-98"),
+    ("10%", "0.1"),
+    ("(1,2)", "{1,2}"),
+    ("1010_2", "1010"),
+    ("1", "+".join("1" * 3_001)),
+    ("f(x)", "f(y)"),
+  ]
+  assert "right" not in grader.compare(pairs, free=free)
 
 
 @pytest.mark.parametrize(
   "piece",
   [*"9{}<\0,.-/ $\\", "\\boxed{", "<answer>", "</think>", "1,", "9,999", "\\{", "{\\boxed{", "٣²"],
 )
-def test_hostile_megabytes_get_a_score_in_linear_time(piece):
+def test_hostile_megabytes_get_a_score_in_linear_time(grader, piece):
   """In either mode; a quadratic scan of two million characters would take hours."""
   text = piece * (2_000_000 // len(piece))
   start = time.perf_counter()
   for mode in ("answer_tag", "boxed"):
     for whole in (text, f"<think>a</think><answer>{text}</answer>", f"\\boxed{{{text}}}"):
-      assert maths.reward(question("8"), response(whole), mode).value == 0
+      answer = responses.Response(text=whole, tokens=1, truncated=False)
+      assert grader.grade([question("8")], [answer], mode)[0].value == 0
   assert time.perf_counter() - start < 5
 
 
-def test_every_recorded_gsm8k_answer_is_judged_as_labelled(test_data):
-  with gzip.open(test_data / "graders" / "gsm8k_model_outputs.jsonl.gz", "rt") as lines:
-    rows = [json.loads(line) for line in lines]
-  wrong = [
-    row["id"] for row in rows if maths.equal(row["gold"], row["extracted"] or "") != row["equal"]
-  ]
-  assert len(rows) > 3000
-  assert wrong == []
-
-
-def test_no_recorded_pair_of_different_answers_is_called_equal(test_data):
-  with open(test_data / "graders" / "math_equal.jsonl", encoding="utf-8") as lines:
-    rows = [json.loads(line) for line in lines]
-  # Among them policy rows, where equality depends on a choice; exactness is the choice here.
-  different = [row for row in rows if not row["equal"] and row["suite"] == "core"]
-  assert len(different) > 10
-  assert [row["id"] for row in different if maths.equal(row["gold"], row["pred"])] == []
+def test_guards_can_be_off_only_on_purpose():
+  opened = grade.Grader(config(seconds=0.3), guarded=False)
+  answer = "2^{2^{20}}-1"
+  assert guard.costly(answer)
+  assert opened.compare([("8", answer)])[0] in ("timeout", "wrong")
+  opened.close()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from r1.train import schedule
+from r1 import schedule
 
 LIMIT = ((0, 32_768), (8_200, 65_536))  # arXiv 2501.12948 section 2.2.1
 

@@ -33,35 +33,20 @@ SPELLINGS = tuple(
     (r"\\%", "%"),
     (r"\\\$", "$"),
     (r"(?<![0-9])\.(?=[0-9])", "0."),
+    (r"(\\[A-Za-z]+)\s+(?=[^A-Za-z\s])", r"\1"),
   )
 )
+INTEGER = re.compile(r"-?[0-9]+")
 SPACE = re.compile(r"\s+")
 # A space parts two words or two numbers; next to anything else it says nothing.
 IDLE_SPACE = re.compile(r" (?![0-9A-Za-z])|(?<![0-9A-Za-z]) |(?<=[0-9]) (?=[A-Za-z])")
 WHOLE_TEXT = re.compile(r"\\(?:text|mbox|mathrm|textbf|textit|mathbf)\{([^{}\\]*)\}")
 
-DEGREES = re.compile(r"(?:\^\{?\s*\\circ\s*\}?|°|\\degree|\\deg)$")
-POWER = r"(?:\^?\{?[23]\}?|[²³])?"
-TEXT_UNIT = re.compile(rf"\\(?:text|mbox|mathrm|textbf|textit)\{{([A-Za-z .°/-]{{1,40}})\}}{POWER}$")
-WORD_UNIT = re.compile(rf"(?<=[0-9)}}% ])\\?([A-Za-z]{{1,15}}(?: [A-Za-z]{{1,15}}){{0,2}}){POWER}$")
-PER_CENT = ("%", "percent", "percentage", "pct", "per cent")
-# Words that change the number before them, or join it to another: never a unit.
-NO_UNIT = {*"hundred thousand million billion trillion dozen score half halves third".split()}
-NO_UNIT |= {*"quarter quarters or and to not pi tau base mod times plus minus over".split()}
-UNITS = {
-  *"mm cm dm m km in inch inche ft foot feet yd yard mi mile meter metre centimeter".split(),
-  *"centimetre millimeter millimetre kilometer kilometre mg g kg gram kilogram lb pound".split(),
-  *"oz ounce ton tonne ml l liter litre milliliter millilitre gallon quart pint cup".split(),
-  *"s sec second min minute h hr hour day week month year decade centurie century".split(),
-  *"degree degrees radian rad dollar cent euro euros yen yuan rupee rupees usd gbp".split(),
-  *"square cubic unit point mph kmh people person student ways way time item".split(),
-  *"newton joule watt volt ampere ohm hertz hz pascal mole mol kelvin celsius".split(),
-  *"fahrenheit ev kev mev nm pm".split(),
-}
-
 
 def canonical(text: str) -> str:
   """The text in one spelling; equal results mean the same answer, unequal ones prove nothing."""
+  if INTEGER.fullmatch(text):
+    return text
   text = _unwrapped(CONTROL.sub("", text))
   for pattern, plain in SPELLINGS:
     text = pattern.sub(plain, text)
@@ -96,23 +81,3 @@ def _one_group(text: str) -> bool:
     if depth == 0:
       return at == len(text) - 1
   return False
-
-
-def split_unit(text: str) -> tuple[str, str]:
-  """(value, unit) of a canonical answer; the unit is "" where there is none, "%" for per cent."""
-  if text.endswith("%"):
-    return text[:-1].rstrip(), "%"
-  if degrees := DEGREES.search(text):
-    return text[: degrees.start()].rstrip(), "degree"
-  for pattern in (TEXT_UNIT, WORD_UNIT):
-    if found := pattern.search(text):
-      words = found[1].strip(" .").casefold()
-      value = text[: found.start()].rstrip()
-      if not value or not words or NO_UNIT & set(words.split()):
-        continue
-      if words in PER_CENT:
-        return value, "%"
-      singular = words.removesuffix("s") if len(words) > 2 else words
-      if pattern is TEXT_UNIT or {*words.split()} <= UNITS or {*singular.split()} <= UNITS:
-        return value, singular + text[found.start() :].rpartition(found[1])[2].strip("}{^ ")
-  return text, ""

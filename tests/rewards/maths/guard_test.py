@@ -1,0 +1,108 @@
+"""Guards refuse what costs too much and what dodges, and nothing that is an answer."""
+
+import gzip
+import json
+import re
+import time
+
+import pytest
+
+from r1.rewards.maths import guard
+from tests.rewards.maths import hostile
+
+
+def test_nine_tenths_of_the_hostile_answers_are_refused_unread():
+  answers = hostile.answers()
+  assert len(set(answers)) == 64
+  start = time.perf_counter()
+  refused = [answer for answer in answers if guard.costly(answer)]
+  assert len(refused) >= 0.9 * 64
+  assert time.perf_counter() - start < 2
+
+
+@pytest.mark.parametrize(
+  "text",
+  [
+    "12!",
+    "(n-1)!",
+    "\\frac{7!}{3!4!}",
+    "2^{10}",
+    "2^{100}-1",
+    "x^{2^n}",
+    "2^{2^3}",
+    "\\binom{10}{3}",
+    "e^{-x^2}",
+    "10^{-34}",
+    "\\frac{1}{2}\\left(1+\\sqrt{5}\\right)^{12}",
+    "\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}",
+    "x != 3",
+  ],
+)
+def test_answers_are_read(text):
+  assert guard.costly(text) == ""
+
+
+@pytest.mark.parametrize(
+  ("text", "reason"),
+  [
+    ("9^{9^{9^9}}", "an exponent|tower"),
+    ("9**9**9", "tower"),
+    ("2^{1001}", "exponent above"),
+    ("(3^{500})^{500}", "power of a power"),
+    ("201!", "factorial above"),
+    ("(20!)!", "factorial of a factorial"),
+    ("3!!!!", "factorial of a factorial"),
+    ("(10^{9})!", "factorial"),
+    ("\\sum_{k=1}^{10} k", "not worked out"),
+    ("\\int_0^1 x dx", "not worked out"),
+    ("(" * 21 + ")" * 21, "nested"),
+    ("x" * 601, "longer"),
+    ("1," * 200, "symbols"),
+  ],
+)
+def test_costly_answers_are_refused_with_a_reason(text, reason):
+  assert re.search(reason, guard.costly(text))
+
+
+@pytest.mark.parametrize(
+  ("gold", "answer", "number"),
+  [
+    ("7", "3+4", True),  # the question again
+    ("7", "14/2", True),
+    ("7", "7 \\cdot 1", True),
+    ("7", "\\frac{14}{2}+0", True),
+    ("7", "7 or 8", True),
+    ("x", "x \\text{ or } y", False),
+    ("7", "x=3+4=7", True),
+    ("7", "\\pm7", True),
+  ],
+)
+def test_answers_that_dodge_are_told(gold, answer, number):
+  assert guard.evasive(gold, answer, number)
+
+
+@pytest.mark.parametrize(
+  ("gold", "answer", "number"),
+  [
+    ("7", "7", True),
+    ("7", "x=7", True),
+    ("-7", "-7", True),
+    ("x+1", "1+x", False),
+    ("2 or 3", "3 or 2", False),
+    ("\\pm 2", "\\pm2", False),
+    ("x=1,y=2", "y=2,x=1", False),
+    ("\\sqrt{2}", "2/\\sqrt{2}", False),
+    ("a=b=c", "c=b=a", False),
+  ],
+)
+def test_answers_that_commit_are_not(gold, answer, number):
+  assert guard.evasive(gold, answer, number) == ""
+
+
+def test_no_recorded_answer_of_a_model_is_refused(test_data):
+  """Answers that were judged right by others must all be read."""
+  with gzip.open(test_data / "graders" / "math_model_outputs.jsonl.gz", "rt") as lines:
+    rows = [json.loads(line) for line in lines]
+  right = [row["extracted"] for row in rows if row["equal"]]
+  assert len(right) > 400
+  assert [answer for answer in right if guard.costly(answer)] == []
