@@ -16,8 +16,6 @@ import jax
 import numpy as np
 import rich.console
 import tensorboardX
-from absl import app, flags
-from ml_collections import config_flags
 
 from r1 import sharding
 from r1.algorithms import experts, grpo, minibatch
@@ -33,9 +31,6 @@ from r1.train import checkpoint, host, metrics, models, optimizer, plan, rl, run
 from r1.train import state as states
 from r1.train import step as steps
 from r1.train import workdir as workdirs
-
-CONFIG = config_flags.DEFINE_config_file("config", None, "FILE.py:settings, see configs/")
-WORKDIR = flags.DEFINE_string("workdir", None, "where the run's files go")
 
 EVALUATION = 2**31  # the rollout number of evaluations: a stream of its own
 
@@ -322,12 +317,10 @@ def finish(params, setup: Setup, step: int) -> None:
     setup.console.print(f"  {setup.folder / name}", soft_wrap=True)
 
 
-def main(argv):
-  del argv
+def main(config, folder: pathlib.Path) -> None:
   started, console = time.monotonic(), rich.console.Console()
   host.quiet_libraries()
   host.keep_compiled_programs()
-  config, folder = CONFIG.value, pathlib.Path(WORKDIR.value)
   stage = read(config)
   mesh, rules = sharding.layout(dict(config.mesh), stage.batch.rows, stage.sampler.slots)
   with sharding.on(mesh):
@@ -340,6 +333,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-  flags.mark_flags_as_required(["config", "workdir"])
-  host.restart_with_huge_pages()
-  app.run(main, flags_parser=functools.partial(run.parse, config=CONFIG))
+  run.stage(main)

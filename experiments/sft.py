@@ -16,8 +16,6 @@ from collections.abc import Callable
 import jax
 import rich.console
 import tensorboardX
-from absl import app, flags
-from ml_collections import config_flags
 
 from r1 import sharding
 from r1.algorithms import experts
@@ -226,12 +224,4 @@ def main(config, folder: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-  # Here, so that one process can import several experiments.
-  CONFIG = config_flags.DEFINE_config_file("config", None, "FILE.py:settings, see configs/")
-  WORKDIR = flags.DEFINE_string("workdir", None, "where the run's files go", required=True)
-  flags.mark_flag_as_required("config")
-  host.restart_with_huge_pages()
-  app.run(
-    lambda _: main(CONFIG.value, pathlib.Path(WORKDIR.value)),
-    flags_parser=functools.partial(run.parse, config=CONFIG),
-  )
+  run.stage(main)

@@ -3,14 +3,13 @@
 import json
 
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from configs import r1_zero as rl_recipe
 from configs import sft as sft_recipe
 from experiments import r1_zero, sft
 from r1.model import presets
 from r1.train import metrics, workdir
-from tests.experiments import tiny_run
+from tests.experiments import runs, tiny_run, tiny_sft
 
 TINY = {
   "base.pretrain.tokenizer_documents": 300,
@@ -46,19 +45,10 @@ SFT = TINY | {
 
 
 @pytest.fixture(autouse=True)
-def cache(monkeypatch, tmp_path):
-  """No base is made: R1_CACHE stays empty."""
-  monkeypatch.setenv("R1_CACHE", str(tmp_path / "cache"))
-  monkeypatch.setenv("R1_NO_REEXEC", "1")
+def no_base(cache):
+  """None is made: it would lie in the cache."""
   yield
-  assert not list((tmp_path / "cache").glob("**/model.json"))
-  compilation_cache.reset_cache()
-
-
-def settings(recipe, arg, changes):
-  made = recipe.get_config(arg)
-  made.update_from_flattened_dict(changes)
-  return made
+  assert not list(cache.glob("**/model.json"))
 
 
 def check(folder):
@@ -75,15 +65,16 @@ def check(folder):
   assert parents == {"tiny-qwen3": "tiny-qwen3"}
 
 
-def test_r1_zero_runs_dry_on_a_preset(monkeypatch, tmp_path):
-  made = settings(rl_recipe, "model=tiny-qwen3", RL)
-  folder = tiny_run.start(monkeypatch, made, tmp_path / "run")
+def test_r1_zero_runs_dry_on_a_preset(tmp_path):
+  made = runs.changed(rl_recipe.get_config("model=tiny-qwen3"), RL)
+  folder = tiny_run.start(made, tmp_path / "run")
   check(folder)
   assert [r["step"] for r in metrics.read(folder / "metrics.jsonl") if "policy/loss" in r] == [1]
 
 
 def test_sft_runs_dry_on_a_preset(tmp_path):
-  sft.main(settings(sft_recipe, "model=tiny-qwen3", SFT), tmp_path / "run")
+  made = runs.changed(sft_recipe.get_config("model=tiny-qwen3"), SFT)
+  tiny_sft.start(made, tmp_path / "run")
   check(tmp_path / "run")
   found = metrics.read(tmp_path / "run" / "metrics.jsonl")
   assert [r["step"] for r in found if "sft/loss" in r] == [1]
@@ -105,8 +96,8 @@ def test_a_model_of_files_still_brings_no_data(arg):
     sft.read(sft_recipe.get_config(arg))
 
 
-def test_answers_that_a_preset_has_no_room_for_are_told_by_the_setting(monkeypatch, tmp_path):
+def test_answers_that_a_preset_has_no_room_for_are_told_by_the_setting(tmp_path):
   """The recipe of one accelerator is meant for contexts above a tiny preset's 512."""
-  made = settings(rl_recipe, "model=tiny-qwen3", RL | {"rl.limit": ((0, 1024),)})
+  made = runs.changed(rl_recipe.get_config("model=tiny-qwen3"), RL | {"rl.limit": ((0, 1024),)})
   with pytest.raises(ValueError, match=r"answers of 1024 \(rl.limit\) share context=512"):
-    tiny_run.start(monkeypatch, made, tmp_path / "run")
+    tiny_run.start(made, tmp_path / "run")
