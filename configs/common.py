@@ -1,8 +1,10 @@
-"""What several configs share: the argument after the colon, and the tiny model."""
+"""What several configs share: the argument after the colon, the sizes, and the tiny model."""
+
+from collections.abc import Callable
 
 import ml_collections
 
-from r1.model import config
+from r1.model import config, presets
 
 
 def parse(arg: str | None, **defaults) -> ml_collections.ConfigDict:
@@ -29,6 +31,29 @@ def _typed(name: str, text: str, default):
     return type(default)(text)
   except ValueError as error:
     raise ValueError(f"{name}={text!r}: wanted a {type(default).__name__}") from error
+
+
+def choose(
+  a, file: str, *, tiny: Callable, paper: Callable, small: Callable
+) -> ml_collections.ConfigDict:
+  """The recipe of the size that was asked for; `model=` alone asks for the small one.
+
+  A model of files brings its tokenizer, and the run its data, so `base`, which makes both from the
+  embedded world, stays in the tiny recipe and where the model is a preset, which has no files.
+  Raises ValueError where no size or more than one is given.
+  """
+  if a.tiny + a.paper > 1 or not (a.tiny or a.paper or a.model):
+    raise ValueError(f"choose one of {file}:tiny, {file}:paper and {file}:model=MODEL")
+  c = tiny(a) if a.tiny else paper(a) if a.paper else small(a)
+  c.model = a.model
+  if not a.tiny and not is_preset(a.model):
+    c.base = ml_collections.ConfigDict()
+  return c
+
+
+def is_preset(model: str) -> bool:
+  """Does the name stand for an architecture with random weights?"""
+  return model in presets.NAMES
 
 
 def tiny_model() -> ml_collections.ConfigDict:

@@ -5,8 +5,9 @@
 `tiny` makes its own base from the embedded world and learns in minutes on two CPU cores;
 `tiny,language=0.3` adds the language reward; `paper` has the paper's numbers for a 671B base and
 needs `model=`. `model=MODEL` alone is a start for one accelerator on questions of one's own; MODEL
-is a Hugging Face checkpoint's folder, hf:ORG/NAME, a workdir or a preset, and `lora=16` trains
-adapters only. docs/log.md has the curves.
+is a Hugging Face checkpoint's folder, hf:ORG/NAME, or a workdir. A preset as MODEL is a dry run:
+that architecture with random weights, and the embedded world's tokenizer and problems. `lora=16`
+trains adapters only. docs/log.md has the curves.
 """
 
 import ml_collections
@@ -18,14 +19,7 @@ from configs import common, pretrain
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   """Settings after the colon: tiny, paper, model=MODEL, language=WEIGHT, lora=RANK, seed=N."""
   a = common.parse(arg, tiny=False, paper=False, model="", language=0.0, lora=0, seed=0)
-  if a.tiny + a.paper > 1 or not (a.tiny or a.paper or a.model):
-    raise ValueError(
-      "choose one of configs/r1_zero.py:tiny, configs/r1_zero.py:paper and "
-      "configs/r1_zero.py:model=MODEL"
-    )
-  c = paper(a) if a.paper else tiny(a) if a.tiny else small(a)
-  c.model = a.model
-  return c
+  return common.choose(a, "configs/r1_zero.py", tiny=tiny, paper=paper, small=small)
 
 
 def tiny(a) -> ml_collections.ConfigDict:
@@ -105,7 +99,6 @@ def shaping(limit: int) -> dict:
 def small(a) -> ml_collections.ConfigDict:
   """A checkpoint of one's own on questions such as GSM8K's; sizes for one accelerator."""
   c = tiny(a)
-  c.base = ml_collections.ConfigDict()  # none of its own: it wants data.questions too
   c.rl.update(
     {
       "rollouts": 200,
@@ -147,7 +140,6 @@ def algorithm() -> dict:
 def paper(a) -> ml_collections.ConfigDict:
   """The paper's numbers; what it leaves open is chosen as docs/design.md says."""
   c = tiny(a)
-  c.base = ml_collections.ConfigDict()  # none of its own: it wants model= and data.questions
   c.data.share = 0.01
   c.rl.update(
     {

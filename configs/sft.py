@@ -7,7 +7,9 @@
 `tiny` fine-tunes the base of the embedded world on worked and checked solutions, or on the
 conversations of a file, in minutes on two CPU cores. `paper` has the paper's numbers, the same for
 the cold start, the second SFT and the distilled students but for their learning rates; it needs
-`model=` and `data=`.
+`model=` and `data=`. `model=MODEL,data=FILE` is a start for one accelerator. A preset as MODEL is a
+dry run: that architecture with random weights, the embedded world's tokenizer, and without `data=`
+its solutions.
 """
 
 import ml_collections
@@ -18,12 +20,7 @@ from configs import common, pretrain
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   """Settings after the colon: tiny, paper, data=FILE.jsonl, model=MODEL, lora=RANK, seed=N."""
   a = common.parse(arg, tiny=False, paper=False, data="", model="", lora=0, seed=0)
-  if a.tiny + a.paper > 1 or not (a.tiny or a.paper or a.model):
-    raise ValueError(
-      "choose one of configs/sft.py:tiny, configs/sft.py:paper and configs/sft.py:model=MODEL"
-    )
-  c = paper(a) if a.paper else tiny(a) if a.tiny else small(a)
-  c.model = a.model
+  c = common.choose(a, "configs/sft.py", tiny=tiny, paper=paper, small=small)
   c.data.file = a.data
   return c
 
@@ -76,11 +73,10 @@ def tiny(a) -> ml_collections.ConfigDict:
 def small(a) -> ml_collections.ConfigDict:
   """A checkpoint of one's own on conversations of one's own; sizes for one accelerator."""
   c = tiny(a)
-  c.base = ml_collections.ConfigDict()  # none of its own: it wants model= and data=
   c.data.share = 0.02
   c.sft.update(
     {
-      "template": "own",
+      "template": "chat" if common.is_preset(a.model) else "own",
       "conversations": 64,
       "row_tokens": 4096,
       "microbatch_tokens": 16_384,
@@ -95,7 +91,6 @@ def small(a) -> ml_collections.ConfigDict:
 def paper(a) -> ml_collections.ConfigDict:
   """The paper's numbers; warm-up, weight decay, clip and the mask are choices."""
   c = tiny(a)
-  c.base = ml_collections.ConfigDict()  # none of its own: it wants model= and data=
   c.data.share = 0.005
   c.sft.update(
     {

@@ -16,25 +16,21 @@ import jax
 import numpy as np
 import rich.console
 import tensorboardX
-from absl import app, flags
-from ml_collections import config_flags
 
 from r1 import schedule, sharding
 from r1.algorithms import experts, grpo, minibatch
 from r1.data import questions as records
 from r1.data import split
+from r1.data.worlds import arithmetic
 from r1.evals import behaviour, held_out
 from r1.model import lora, transformer
-from r1.report import curves, progress, table
+from r1.report import curves, progress, table, warning
 from r1.rewards import accuracy, canaries, combine, shaping
 from r1.sampling import decode, rollout
-from r1.train import checkpoint, host, metrics, models, optimizer, plan, pretrain, rl, run
+from r1.train import checkpoint, host, metrics, models, optimizer, plan, rl, run, snapshot
 from r1.train import state as states
 from r1.train import step as steps
 from r1.train import workdir as workdirs
-
-CONFIG = config_flags.DEFINE_config_file("config", None, "FILE.py:settings, see configs/")
-WORKDIR = flags.DEFINE_string("workdir", None, "where the run's files go")
 
 EVALUATION = 2**31  # the rollout number of evaluations: a stream of its own
 
@@ -104,7 +100,7 @@ def read(config) -> Stage:
 
 def load_questions(config, stage: Stage, verifier: accuracy.Verifier, console):
   """(train, held out, why others were dropped by id): readable by the rewards, and apart."""
-  world = pretrain.settings(config.base)[1] if config.base else None
+  world = arithmetic.World(**config.base.world) if config.base else None
   held_out = {"held": stage.eval.questions, "held_seed": stage.eval.seed}
   train, held = split.find(stage.data, world, seed=stage.rl.seed, **held_out)
   train, dropped = combine.gradable(train, stage.reward, verifier)
@@ -128,11 +124,10 @@ def build(config, stage: Stage, verifier: accuracy.Verifier, folder, mesh, rules
     dtype=config.weights,
     mesh=mesh,
     mtp=False,
+    adapters=lora.LoraConfig(**config.lora) if config.lora.rank else None,
+    seed=stage.rl.seed,
     say=console.print,
   )
-  if config.lora.rank:
-    adapters = lora.LoraConfig(**config.lora)
-    model = models.adapt(model, adapters, mesh=mesh, seed=stage.rl.seed)
   longest = rl.longest(
     train + held,
     model.tokenizer,
@@ -170,18 +165,12 @@ def build(config, stage: Stage, verifier: accuracy.Verifier, folder, mesh, rules
   return setup, state, trained
 
 
-def trees(state, ref) -> dict:
-  """What a checkpoint holds: the whole model, the rest of the state, the reference."""
-  return {"params": state.policy, "rest": state.replace(params={}, frozen={}), "ref": ref}
-
-
 def resume(checkpointer, setup: Setup, state, ref):
   """(rollouts done, state, reference): from the last checkpoint, if there is one."""
   done = 0
   if checkpointer.latest is not None:
-    saved = checkpoint.restore(checkpointer, None, trees(state, ref) | {"run": None})
-    done, (trained, frozen) = saved["run"]["rollouts"], lora.split(saved["params"])
-    state, ref = saved["rest"].replace(params=trained, frozen=frozen), saved["ref"]
+    state, saved = snapshot.restore(checkpointer, state, {"ref": ref, "run": None})
+    done, ref = saved["run"]["rollouts"], saved["ref"]
     setup.console.print(f"continuing after rollout {done}")
   last = done * setup.stage.batch.minibatches if done else -1
   for name in ("metrics.jsonl", "samples.jsonl"):
@@ -213,14 +202,9 @@ def evaluate(params, setup: Setup, step: int) -> dict:
   return result
 
 
-def warn_if_hopeless(base: dict, setup: Setup) -> None:
-  """Says so where the base is hardly ever right: RL can only select what sampling finds."""
-  k = setup.stage.eval.samples
-  if (found := base[f"eval/pass@{k}"]) < 0.5:
-    setup.console.print(
-      f"[yellow]only {found:.0%} of the questions have a right answer among {k} samples of the "
-      "base: RL has little to reinforce; train the base for longer or ask easier questions"
-    )
+def warn(lines, setup: Setup) -> None:
+  for line in lines:
+    setup.console.print(line, soft_wrap=True)
 
 
 def collect(params, ref, setup: Setup, number: int):
@@ -279,12 +263,7 @@ def learn(state, scored: rl.Scored, setup: Setup, number: int):
     values = {name: float(value) for name, value in jax.device_get(values).items()}
     found.append({k: v for k, v in values.items() if stage.grpo.kl or k != "policy/kl"})
     metrics.log(setup.folder, setup.writer, step + len(found), found[-1])
-    if values["policy/skipped_in_row"] >= stage.rl.patience:
-      raise FloatingPointError(
-        f"NaN or infinity in {stage.rl.patience} updates in a row at update {step + len(found)}; "
-        f"none of them was applied, and {setup.folder / 'checkpoints'} is intact. Start from it in "
-        "a new --workdir (model=) with a lower learning rate"
-      )
+    steps.check_finite(values, stage.rl.patience, step + len(found), setup.folder)
   return state, found
 
 
@@ -304,13 +283,9 @@ def iterate(state, ref, setup: Setup, number: int):
   metrics.log(setup.folder, setup.writer, last, values)
   for record in rl.records(scored, last):
     metrics.append(setup.folder / "samples.jsonl", record)
-  if number == 0 and found[0]["policy/ratio_gap"] > 1e-5 and setup.model.cfg.dtype == "float32":
-    setup.console.print(
-      f"[red]the first update is not on-policy: |ratio - 1| = {found[0]['policy/ratio_gap']:.1e}"
-    )
-  for error in scored.rewards.errors[:3]:
-    # The text is foreign: its square brackets are no mark-up.
-    setup.console.print(f"no verdict: {error}", style="red", markup=False, soft_wrap=True)
+  if number == 0:
+    warn(warning.of_first_update(found[0], setup.model.cfg.dtype), setup)
+  warn(warning.of_graders(scored.rewards.errors), setup)
   return state, found[-1] | values
 
 
@@ -326,12 +301,9 @@ def try_canaries(setup: Setup, number: int) -> dict[str, float]:
 
 def save(checkpointer, state, ref, number: int, setup: Setup, score: float) -> None:
   """A checkpoint after rollout `number` (counted from 1)."""
-  started = time.monotonic()
   step = number * setup.stage.batch.minibatches
-  parts = trees(state, ref) | {"run": {"rollouts": number}}
-  size = checkpoint.save(checkpointer, step, parts, score=score)
-  seconds = time.monotonic() - started
-  setup.console.print(f"checkpoint {step}: {size / 2**20:.1f} MiB in {seconds:.1f} s")
+  more = {"ref": ref, "run": {"rollouts": number}}
+  snapshot.save(checkpointer, step, state, more, score=score, say=setup.console.print)
 
 
 def train(setup: Setup, state, ref) -> None:
@@ -341,7 +313,7 @@ def train(setup: Setup, state, ref) -> None:
   checkpointer = checkpoint.open_folder(setup.folder / "checkpoints", keep=stage.rl.keep)
   done, state, ref = resume(checkpointer, setup, state, ref)
   if done == 0:
-    warn_if_hopeless(evaluate(state.policy, setup, 0), setup)
+    warn(warning.of_base(evaluate(state.policy, setup, 0), stage.eval.samples), setup)
   with progress.bar(setup.console, total, done) as show:
     for number in range(done, total):
       state, values = iterate(state, ref, setup, number)
@@ -370,16 +342,12 @@ def finish(params, setup: Setup, step: int) -> None:
     setup.console.print(f"  {setup.folder / name}", soft_wrap=True)
 
 
-def main(argv):
-  del argv
+def main(config, folder: pathlib.Path) -> None:
   started, console = time.monotonic(), rich.console.Console()
   host.quiet_libraries()
   host.keep_compiled_programs()
-  config, folder = CONFIG.value, pathlib.Path(WORKDIR.value)
   stage = read(config)
-  mesh = sharding.make_mesh(dict(config.mesh)) if max(config.mesh.values()) > 1 else None
-  sharding.check_rows(dict(config.mesh), stage.batch.rows, stage.sampler.slots)
-  rules = sharding.FSDP_TENSOR if mesh is not None else None
+  mesh, rules = sharding.layout(dict(config.mesh), stage.batch.rows, stage.sampler.slots)
   with sharding.on(mesh), accuracy.Verifier(stage.verifier) as verifier:
     setup, state, ref = build(config, stage, verifier, folder, mesh, rules, console)
     sections = (setup.model.cfg, stage.rl, stage.grpo, stage.batch, stage.sampler)
@@ -390,6 +358,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-  flags.mark_flags_as_required(["config", "workdir"])
-  host.restart_with_huge_pages()
-  app.run(main, flags_parser=functools.partial(run.parse, config=CONFIG))
+  run.stage(main)

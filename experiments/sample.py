@@ -15,40 +15,35 @@ from r1.text import templates
 from r1.text import tokenizer as tokenizers
 from r1.train import host, run, workdir
 
-MODEL = flags.DEFINE_string("model", None, "a workdir: of a run, or of a base")
-TEMPLATE = flags.DEFINE_enum("template", None, templates.NAMES, "default: the run's own, or short")
-TEMPERATURE = flags.DEFINE_float("temperature", 0.6, "0 is greedy", lower_bound=0)
-TOP_P = flags.DEFINE_float("top_p", 0.95, "nucleus mass")
-BEST = flags.DEFINE_bool("best", False, "the checkpoint of the best training reward, not the last")
-LIMIT = flags.DEFINE_integer("limit", 120, "most tokens of the answer", lower_bound=1)
-SEED = flags.DEFINE_integer("seed", 0, "of the sampling")
-
 CHUNK = 8  # tokens drawn between two looks at the screen
 HEADINGS = {"<think>": "thought: ", "</think>": "\n", "<answer>": "answer:  ", "</answer>": "\n"}
 TAG = re.compile("|".join(map(re.escape, HEADINGS)))
 
 
-def draw(model: workdir.Model, template: str, question: str) -> Iterator[int]:
-  """The answer's tokens as they come; where a draw is cut into chunks changes none of them."""
+def draw(model: workdir.Model, template: str, question: str, given) -> Iterator[int]:
+  """The answer's tokens as they come; where a draw is cut into chunks changes none of them.
+
+  given: limit (most tokens), temperature, top_p and seed.
+  """
   prompt = templates.encode(model.tokenizer, template, question)
-  if len(prompt) + LIMIT.value > model.cfg.context:
+  if len(prompt) + given.limit > model.cfg.context:
     raise ValueError(
-      f"the question has {len(prompt)} tokens and --limit={LIMIT.value}; the model holds "
+      f"the question has {len(prompt)} tokens and --limit={given.limit}; the model holds "
       f"{model.cfg.context} together: ask for less"
     )
-  sampler = decode.SamplerConfig(top_p=TOP_P.value, slots=1, prompt_bucket=model.cfg.context)
+  sampler = decode.SamplerConfig(top_p=given.top_p, slots=1, prompt_bucket=model.cfg.context)
   drawn: list[int] = []
-  while len(drawn) < LIMIT.value:
-    limit = min(CHUNK, LIMIT.value - len(drawn))
+  while len(drawn) < given.limit:
+    limit = min(CHUNK, given.limit - len(drawn))
     request = engine.Request(question, 0, 0, (*prompt, *drawn), limit)
     (answer,) = engine.generate(
       model.params,
       [request],
       cfg=model.cfg,
       sampler=sampler,
-      temperature=TEMPERATURE.value,
+      temperature=given.temperature,
       eos=model.tokenizer.eos,
-      seed=SEED.value,
+      seed=given.seed,
     )
     yield from answer.tokens.tolist()
     if not answer.truncated:
@@ -69,16 +64,16 @@ def headed(texts: Iterable[str]) -> Iterator[str]:
   yield waiting
 
 
-def main(argv):
+def main(argv, given) -> None:
   console = rich.console.Console(stderr=True)
   if len(argv) != 2:
     raise app.UsageError('give one question, in quotes: "what is 3 + 4 - 2 ?"')
   host.quiet_libraries()
   host.keep_compiled_programs()
-  model = workdir.load(MODEL.value, best=BEST.value)
-  template = TEMPLATE.value or run.setting(MODEL.value, "rl.template") or "short"
+  model = workdir.load(given.model, best=given.best)
+  template = given.template or run.setting(given.model, "rl.template") or "short"
   opened = templates.opened(template)
-  texts = tokenizers.stream(model.tokenizer, draw(model, template, argv[1]))
+  texts = tokenizers.stream(model.tokenizer, draw(model, template, argv[1], given))
   for text in headed([opened, *texts] if opened else texts):
     sys.stdout.write(text)
     sys.stdout.flush()
@@ -86,5 +81,12 @@ def main(argv):
 
 
 if __name__ == "__main__":
+  flags.DEFINE_string("model", None, "a workdir: of a run, or of a base")
+  flags.DEFINE_enum("template", None, templates.NAMES, "default: the run's own, or short")
+  flags.DEFINE_float("temperature", 0.6, "0 is greedy", lower_bound=0)
+  flags.DEFINE_float("top_p", 0.95, "nucleus mass")
+  flags.DEFINE_bool("best", False, "the checkpoint of the best training reward, not the last")
+  flags.DEFINE_integer("limit", 120, "most tokens of the answer", lower_bound=1)
+  flags.DEFINE_integer("seed", 0, "of the sampling")
   flags.mark_flag_as_required("model")
-  app.run(main)
+  app.run(lambda argv: main(argv, flags.FLAGS))

@@ -16,8 +16,6 @@ from collections.abc import Callable
 import jax
 import rich.console
 import tensorboardX
-from absl import app, flags
-from ml_collections import config_flags
 
 from r1 import sharding
 from r1.algorithms import experts
@@ -26,7 +24,7 @@ from r1.data import conversations
 from r1.data.worlds import arithmetic
 from r1.model import lora, transformer
 from r1.report import losses
-from r1.train import checkpoint, host, metrics, models, optimizer, run, sft
+from r1.train import checkpoint, host, metrics, models, optimizer, run, sft, snapshot
 from r1.train import state as states
 from r1.train import step as steps
 from r1.train import workdir as workdirs
@@ -97,11 +95,10 @@ def build(config, cfg: sft.SftConfig, folder: pathlib.Path, mesh, rules, console
     dtype=config.weights,
     mesh=mesh,
     mtp=cfg.mtp_weight > 0,
+    adapters=lora.LoraConfig(**config.lora) if config.lora.rank else None,
+    seed=cfg.seed,
     say=console.print,
   )
-  if config.lora.rank:
-    adapters = lora.LoraConfig(**config.lora)
-    model = models.adapt(model, adapters, mesh=mesh, seed=cfg.seed)
   digest = {"train": conversations.digest(train), "held_out": conversations.digest(held)}
   train = tokenize(train, "conversations", model, cfg, console)
   held = tokenize(held[: cfg.eval_conversations], "held-out conversations", model, cfg, console)
@@ -133,18 +130,12 @@ def build(config, cfg: sft.SftConfig, folder: pathlib.Path, mesh, rules, console
   return setup, state
 
 
-def trees(state) -> dict:
-  """What a checkpoint holds: the whole model, and the rest of the state."""
-  return {"params": state.policy, "rest": state.replace(params={}, frozen={})}
-
-
 def resume(checkpointer, setup: Setup, state):
   """(updates done, state): from the last checkpoint, if there is one."""
   done = 0
   if checkpointer.latest is not None:
-    saved = checkpoint.restore(checkpointer, None, trees(state) | {"run": None})
-    done, (trained, frozen) = saved["run"]["steps"], lora.split(saved["params"])
-    state = saved["rest"].replace(params=trained, frozen=frozen)
+    state, saved = snapshot.restore(checkpointer, state, {"run": None})
+    done = saved["run"]["steps"]
     setup.console.print(f"continuing after update {done}")
   metrics.keep_until(setup.folder / "metrics.jsonl", done or -1)
   return done, state
@@ -167,12 +158,7 @@ def learn(state, setup: Setup, number: int):
     "throughput/train_tokens_per_s": sum(len(tokens) for tokens, _ in sequences) / seconds,
   }
   metrics.log(setup.folder, setup.writer, number, values)
-  if values["policy/skipped_in_row"] >= cfg.patience:
-    raise FloatingPointError(
-      f"NaN or infinity in {cfg.patience} updates in a row at update {number}; none of them was "
-      f"applied, and {setup.folder / 'checkpoints'} is intact. Start from it in a new --workdir "
-      "(model=) with a lower learning rate"
-    )
+  steps.check_finite(values, cfg.patience, number, setup.folder)
   return state, values
 
 
@@ -191,11 +177,8 @@ def look(params, held, setup: Setup, number: int) -> dict[str, float]:
 
 def save(checkpointer, state, number: int, setup: Setup, score: float) -> None:
   """A checkpoint after update `number`."""
-  started = time.monotonic()
-  parts = trees(state) | {"run": {"steps": number}}
-  size = checkpoint.save(checkpointer, number, parts, score=score)
-  seconds = time.monotonic() - started
-  setup.console.print(f"checkpoint {number}: {size / 2**20:.1f} MiB in {seconds:.1f} s")
+  more = {"run": {"steps": number}}
+  snapshot.save(checkpointer, number, state, more, score=score, say=setup.console.print)
 
 
 def train(setup: Setup, state) -> None:
@@ -230,9 +213,7 @@ def main(config, folder: pathlib.Path) -> None:
   host.quiet_libraries()
   host.keep_compiled_programs()
   cfg = read(config)
-  mesh = sharding.make_mesh(dict(config.mesh)) if max(config.mesh.values()) > 1 else None
-  sharding.check_rows(dict(config.mesh), cfg.batch.rows)
-  rules = sharding.FSDP_TENSOR if mesh is not None else None
+  mesh, rules = sharding.layout(dict(config.mesh), cfg.batch.rows)
   with sharding.on(mesh):
     setup, state = build(config, cfg, folder, mesh, rules, console)
     devices = 1 if mesh is None else mesh.size
@@ -243,12 +224,4 @@ def main(config, folder: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-  # Here, so that one process can import several experiments.
-  CONFIG = config_flags.DEFINE_config_file("config", None, "FILE.py:settings, see configs/")
-  WORKDIR = flags.DEFINE_string("workdir", None, "where the run's files go", required=True)
-  flags.mark_flag_as_required("config")
-  host.restart_with_huge_pages()
-  app.run(
-    lambda _: main(CONFIG.value, pathlib.Path(WORKDIR.value)),
-    flags_parser=functools.partial(run.parse, config=CONFIG),
-  )
+  run.stage(main)

@@ -77,6 +77,16 @@ def check_rows(sizes: dict[str, int], *rows: int) -> None:
     )
 
 
+def layout(sizes: dict[str, int], *rows: int) -> tuple[jax.sharding.Mesh | None, Rules | None]:
+  """(mesh, rules) of a run over meshes of these sizes; (None, None) for one device.
+
+  rows: of the run's batches, as for `check_rows`.
+  """
+  mesh = make_mesh(sizes) if max(sizes.values()) > 1 else None
+  check_rows(sizes, *rows)
+  return mesh, None if mesh is None else FSDP_TENSOR
+
+
 def shard(x, axes: str, rules: Rules | None):
   """Constrains an activation; without rules (one device) it is left alone."""
   if rules is None:

@@ -206,6 +206,17 @@ def test_a_mesh_that_does_not_fit_the_devices_is_refused():
     sharding.make_mesh({"model": 8})
 
 
+def test_a_run_on_one_device_has_neither_mesh_nor_rules():
+  ones = dict.fromkeys(sharding.AXES, 1)
+  assert sharding.layout(ones, 3) == (None, None)
+  mesh, rules = sharding.layout(ones | {"fsdp": 4, "tensor": 2}, 8)
+  assert mesh is not None
+  assert (mesh.shape["fsdp"], mesh.shape["tensor"], mesh.size) == (4, 2, 8)
+  assert rules is sharding.FSDP_TENSOR
+  with pytest.raises(ValueError, match=r"batches of \[6\] rows"):
+    sharding.layout(ones | {"fsdp": 4, "tensor": 2}, 8, 6)
+
+
 def test_without_a_mesh_everything_stays_on_one_device():
   x = jnp.ones((2, 3))
   assert sharding.shard(x, "BD", None) is x

@@ -57,13 +57,22 @@ def load(
 
 
 def find(
-  where: str, base, runtime: dict, *, dtype: str, mesh, mtp: bool, say
+  where: str,
+  base,
+  runtime: dict,
+  *,
+  dtype: str,
+  mesh,
+  mtp: bool,
+  adapters: lora.LoraConfig | None,
+  seed: int,
+  say,
 ) -> tuple[workdir.Model, dict[str, str]]:
   """(the model that a run starts from, its files' digest by its name).
 
   where: as for `load`, or "" for the embedded world's base, made by the settings in `base` (a
   config like configs/pretrain.py) once per user. A preset borrows that world's tokenizer.
-  mtp: keep the layer of multi-token prediction.
+  mtp: keep the layer of multi-token prediction. adapters, seed: fresh ones beside the weights.
   """
   if where:
     tokenizer = None
@@ -73,13 +82,22 @@ def find(
     folder = local(where)
     given = {"runtime": runtime, "dtype": dtype, "mesh": mesh, "mtp": mtp}
     model = load(folder, **given, tokenizer=tokenizer, say=say)
-    return model, {where: digest(folder)}
+    parents = {where: digest(folder)}
+  else:
+    folder = _base(base, say)
+    model = load(folder, runtime=runtime, dtype=dtype, mesh=mesh)
+    parents = {str(folder): digest(folder)}
+  return (adapt(model, adapters, mesh=mesh, seed=seed) if adapters else model), parents
+
+
+def _base(base, say) -> pathlib.Path:
+  """The workdir of the embedded world's base, made now where this user has none yet."""
   steps = base.pretrain.steps
   folder, seconds = pretrain.cached_base(
     *pretrain.settings(base), lambda n, loss: say(f"pre-training {n}/{steps}  loss {loss:.3f}")
   )
   say(f"base model: {folder}" + (f", made in {seconds:.0f} s" if seconds else ""))
-  return load(folder, runtime=runtime, dtype=dtype, mesh=mesh), {str(folder): digest(folder)}
+  return folder
 
 
 def local(where: str | os.PathLike) -> pathlib.Path:

@@ -1,6 +1,7 @@
 """A run's own papers: run.json, lineage.json, and whose workdir it is."""
 
 import difflib
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -8,10 +9,12 @@ import pathlib
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 from absl import app, flags
+
+from r1.train import host
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "sentencepiece")
 
@@ -25,6 +28,20 @@ def flatten(config: dict, prefix: str = "") -> dict[str, object]:
     else:
       flat[prefix + name] = json.loads(json.dumps(value))
   return flat
+
+
+def stage(main: Callable) -> None:
+  """A stage's command: `main(config, workdir)` with what --config and --workdir say."""
+  from ml_collections import config_flags  # slow to import, and a program's business alone
+
+  config = config_flags.DEFINE_config_file("config", None, "FILE.py:settings, see configs/")
+  workdir = flags.DEFINE_string("workdir", None, "where the run's files go", required=True)
+  flags.mark_flag_as_required("config")
+  host.restart_with_huge_pages()
+  app.run(
+    lambda _: main(config.value, pathlib.Path(workdir.value)),
+    flags_parser=functools.partial(parse, config=config),
+  )
 
 
 def parse(argv: Sequence[str], config: flags.FlagHolder):

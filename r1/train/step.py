@@ -1,5 +1,7 @@
 """One optimiser step over packed micro-batches, compiled once per shape."""
 
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -45,6 +47,19 @@ def make_update(loss, tx: optax.GradientTransformation, bias_rate: float = 0.0):
     return after, metrics | {"policy/skipped": after.skipped, "policy/skipped_in_row": after.in_row}
 
   return update
+
+
+def check_finite(metrics: dict, patience: int, number: int, folder: pathlib.Path) -> None:
+  """Raises FloatingPointError where `patience` updates in a row up to `number` were not finite.
+
+  metrics: of update `number`, as `make_update` gives them. folder: the run's workdir.
+  """
+  if metrics["policy/skipped_in_row"] >= patience:
+    raise FloatingPointError(
+      f"NaN or infinity in {patience} updates in a row at update {number}; none of them was "
+      f"applied, and {folder / 'checkpoints'} is intact. Start from it in a new --workdir (model=) "
+      "with a lower learning rate"
+    )
 
 
 def accumulate(loss, params, batch, used):

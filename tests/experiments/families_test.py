@@ -64,10 +64,10 @@ def pattern(model):
   return {"lora.pattern": r"\w+/attn/\w+"} if "deepseek" in str(model) else {}
 
 
-def reinforce(monkeypatch, model, questions, folder, lora: int):
+def reinforce(model, questions, folder, lora: int):
   made = rl_recipe.get_config(f"model={model},lora={lora}")
   made.update_from_flattened_dict(RL | BOTH | pattern(model) | {"data.questions": str(questions)})
-  return tiny_run.start(monkeypatch, made, folder)
+  return tiny_run.start(made, folder)
 
 
 def tune(model, folder, lora: int):
@@ -123,10 +123,10 @@ def theirs(folder, adapters=None):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", families.TOKENIZERS)
 @pytest.mark.parametrize("kind", ["grpo", "lora-grpo", "sft", "lora-sft"])
-def test_a_family_goes_in_learns_and_comes_out(name, kind, questions, monkeypatch, tmp_path):
+def test_a_family_goes_in_learns_and_comes_out(name, kind, questions, tmp_path):
   model, rank = families.write(tmp_path, name), 4 if "lora" in kind else 0
   if kind.endswith("grpo"):
-    folder = reinforce(monkeypatch, model, questions, tmp_path / "run", rank)
+    folder = reinforce(model, questions, tmp_path / "run", rank)
     records = metrics.read(folder / "metrics.jsonl")
     assert max(record.get("sampler/logp_gap", 0) for record in records) < 1e-4
     assert records[-1].get("policy/skipped", 0) == 0

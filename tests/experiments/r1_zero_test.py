@@ -2,57 +2,26 @@
 
 import json
 import math
-import os
 import pathlib
-import signal
-import subprocess
-import sys
-import time
 
 import jax
 import numpy as np
 import pytest
-from absl import logging
-from jax.experimental.compilation_cache import compilation_cache
 
 from configs import r1_zero as recipe
 from experiments import r1_zero
 from r1 import sharding
 from r1.model import transformer
-from r1.train import checkpoint, metrics, pretrain, workdir
-from tests.experiments import tiny_run
+from r1.train import checkpoint, metrics, workdir
+from tests.experiments import runs, tiny_run
 
-ROOT = pathlib.Path(__file__).parents[2]
-
-
-class Killed(BaseException):
-  """Nobody may catch it, as nobody catches SIGKILL."""
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture(scope="module")
-def patch():
-  with pytest.MonkeyPatch.context() as made:
-    yield made
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(patch, tmp_path_factory):
-  """One base and one set of compiled programs for all tests of this file."""
-  folder = tmp_path_factory.mktemp("cache")
-  patch.setenv("R1_CACHE", str(folder))
-  patch.setenv("R1_NO_REEXEC", "1")
-  before, verbosity = jax.config.jax_compilation_cache_dir, logging.get_verbosity()
-  compilation_cache.reset_cache()
-  yield folder
-  jax.config.update("jax_compilation_cache_dir", before)
-  compilation_cache.reset_cache()
-  logging.set_verbosity(verbosity)
-
-
-@pytest.fixture(scope="module")
-def finished(patch, tmp_path_factory):
+def finished(cache, tmp_path_factory):
   """The workdir of a run of three rollouts that nothing disturbed."""
-  return tiny_run.start(patch, tiny_run.config(), tmp_path_factory.mktemp("runs") / "zero")
+  return tiny_run.start(tiny_run.config(), tmp_path_factory.mktemp("runs") / "zero")
 
 
 # A run -------------------------------------------------------------------------------------------
@@ -102,7 +71,7 @@ def test_a_rollout_logs_every_metric_by_its_fixed_name(finished):
 
 def test_the_first_update_of_a_rollout_is_on_policy_and_the_second_is_not(finished):
   """And the sampler's log-probabilities are those of the trainer's weights, rollout by rollout."""
-  found = tiny_run.by_step(finished)
+  found = runs.by_step(finished)
   assert found[1]["policy/kl"] < 1e-9
   for step in range(1, 7):
     record = found[step]
@@ -135,52 +104,36 @@ def test_the_workdir_is_a_model_that_has_moved_away_from_its_base(finished):
   assert rate < moved < 7 * rate
 
 
-def test_the_same_seed_gives_the_same_bits(finished, patch, tmp_path):
-  again = tiny_run.start(patch, tiny_run.config(), tmp_path / "again")
-  assert tiny_run.steady(again) == tiny_run.steady(finished)
+def test_the_same_seed_gives_the_same_bits(finished, tmp_path):
+  again = tiny_run.start(tiny_run.config(), tmp_path / "again")
+  assert runs.steady(again) == runs.steady(finished)
   assert tiny_run.samples(again) == tiny_run.samples(finished)
 
 
 @pytest.mark.slow
-def test_another_seed_gives_another_run(finished, patch, tmp_path):
-  other = tiny_run.start(patch, tiny_run.config(rl__seed=77, rl__rollouts=2), tmp_path / "other")
+def test_another_seed_gives_another_run(finished, tmp_path):
+  other = tiny_run.start(tiny_run.config(rl__seed=77, rl__rollouts=2), tmp_path / "other")
   assert tiny_run.samples(other) != tiny_run.samples(finished)
 
 
 # Resume ------------------------------------------------------------------------------------------
 
 
-def killed(patch, made, folder, at):
-  """Runs until rollout `at` is logged, and dies before its checkpoint."""
-  save = r1_zero.save
-
-  def save_until_killed(checkpointer, state, ref, number, setup, score):
-    if number == at:
-      raise Killed
-    save(checkpointer, state, ref, number, setup, score)
-
-  with patch.context() as context:
-    context.setattr(r1_zero, "save", save_until_killed)
-    with pytest.raises(Killed):
-      tiny_run.start(patch, made, folder)
-  return folder
-
-
 def test_a_killed_run_continues_as_if_nothing_had_been(finished, patch, tmp_path, capsys):
   """The lines of the rollout that has no checkpoint are cut, and come again bit for bit."""
-  folder = killed(patch, tiny_run.config(), tmp_path / "killed", at=2)
-  assert list(tiny_run.by_step(folder)) == [0, 1, 2, 3, 4]
+  folder = runs.kill(patch, r1_zero, tiny_run.config(), tmp_path / "killed", at=2)
+  assert list(runs.by_step(folder)) == [0, 1, 2, 3, 4]
   with (folder / "metrics.jsonl").open("a") as file:
     file.write('{"step": 5, "polic')
-  tiny_run.start(patch, tiny_run.config(), folder)
+  tiny_run.start(tiny_run.config(), folder)
   assert "continuing after rollout 1" in capsys.readouterr().out
-  assert tiny_run.steady(folder) == tiny_run.steady(finished)
+  assert runs.steady(folder) == runs.steady(finished)
   assert tiny_run.samples(folder) == tiny_run.samples(finished)
 
 
-def test_a_finished_run_started_again_changes_nothing(finished, patch, capsys):
+def test_a_finished_run_started_again_changes_nothing(finished, capsys):
   before = [(finished / name).read_bytes() for name in ("metrics.jsonl", "samples.jsonl")]
-  tiny_run.start(patch, tiny_run.config(), finished)
+  tiny_run.start(tiny_run.config(), finished)
   assert [(finished / n).read_bytes() for n in ("metrics.jsonl", "samples.jsonl")] == before
   assert "continuing after rollout 3" in capsys.readouterr().out
 
@@ -189,9 +142,9 @@ def test_a_finished_run_started_again_changes_nothing(finished, patch, capsys):
 def test_the_reference_is_refreshed_and_survives_a_restart(patch, tmp_path):
   """With a refresh after the second rollout, KL is 0 again in the first update of the third."""
   made = tiny_run.config(rl__reference_every=4, rl__keep=3)
-  folder = killed(patch, made, tmp_path / "refreshed", at=3)
-  tiny_run.start(patch, made, folder)
-  kl = {step: r["policy/kl"] for step, r in tiny_run.by_step(folder).items() if step}
+  folder = runs.kill(patch, r1_zero, made, tmp_path / "refreshed", at=3)
+  tiny_run.start(made, folder)
+  kl = {step: r["policy/kl"] for step, r in runs.by_step(folder).items() if step}
   assert kl[1] < 1e-9
   assert kl[3] > 1e-8
   assert kl[5] < 1e-9
@@ -214,7 +167,7 @@ def test_nan_in_a_row_stops_the_run_and_leaves_the_last_checkpoint(patch, tmp_pa
   with patch.context() as context:
     context.setattr(r1_zero, "learn", poisoned)
     with pytest.raises(FloatingPointError, match="in 2 updates in a row at update 4"):
-      tiny_run.start(patch, tiny_run.config(rl__patience=2), folder)
+      tiny_run.start(tiny_run.config(rl__patience=2), folder)
   assert checkpoint.read_folder(folder / "checkpoints").latest.step == 2
 
 
@@ -228,7 +181,7 @@ def write(path, count=40):
   return str(path)
 
 
-def test_own_questions_and_own_rewards_run_through(patch, tmp_path, capsys):
+def test_own_questions_and_own_rewards_run_through(tmp_path, capsys):
   varied, picky = "tests.experiments.own:varied", "tests.experiments.own:picky"
   made = tiny_run.config(
     data__questions=write(tmp_path / "sums.jsonl"),
@@ -236,7 +189,7 @@ def test_own_questions_and_own_rewards_run_through(patch, tmp_path, capsys):
     reward__own=((varied, 0.5), (picky, 0.25)),
     rl__rollouts=2,
   )
-  folder = tiny_run.start(patch, made, tmp_path / "own")
+  folder = tiny_run.start(made, tmp_path / "own")
   found = metrics.read(folder / "samples.jsonl")
   for record in found:
     parts = record["parts"]
@@ -248,7 +201,7 @@ def test_own_questions_and_own_rewards_run_through(patch, tmp_path, capsys):
     else:
       assert record["reward"] == pytest.approx(total)
   missing = sum(r["verdict"] == "no_verdict" for r in found[:16]) / 16
-  first = tiny_run.by_step(folder)[2]
+  first = runs.by_step(folder)[2]
   assert first["verdict/no_verdict"] == missing > 0
   assert f"reward/{varied}" in first
   assert "RuntimeError: the judge is out for lunch [/lunch]\n" in capsys.readouterr().out
@@ -257,20 +210,9 @@ def test_own_questions_and_own_rewards_run_through(patch, tmp_path, capsys):
 # Refusals ----------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def no_compute(monkeypatch):
-  """The base may not even be looked for."""
-
-  def fail(*_):
-    raise AssertionError("computed before the input was checked")
-
-  monkeypatch.setattr(pretrain, "cached_base", fail)
-  monkeypatch.setattr(workdir, "load", fail)
-
-
-def refused(patch, tmp_path, match, **changes):
+def refused(tmp_path, match, **changes):
   with pytest.raises(ValueError, match=match):
-    tiny_run.start(patch, tiny_run.config(**changes), tmp_path / "run")
+    tiny_run.start(tiny_run.config(**changes), tmp_path / "run")
   assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
@@ -284,10 +226,8 @@ def refused(patch, tmp_path, match, **changes):
     ({"data__count": 10**6}, "distinct train problems were found"),
   ],
 )
-def test_what_cannot_work_is_refused_before_any_compute(
-  patch, tmp_path, no_compute, changes, message
-):
-  refused(patch, tmp_path, message, **changes)
+def test_what_cannot_work_is_refused_before_any_compute(tmp_path, no_compute, changes, message):
+  refused(tmp_path, message, **changes)
 
 
 @pytest.mark.parametrize(
@@ -298,81 +238,55 @@ def test_what_cannot_work_is_refused_before_any_compute(
     ("", "bad.jsonl: no question in it"),
   ],
 )
-def test_a_broken_line_is_told_by_file_and_line(patch, tmp_path, no_compute, text, message):
+def test_a_broken_line_is_told_by_file_and_line(tmp_path, no_compute, text, message):
   (tmp_path / "bad.jsonl").write_text(text)
-  refused(patch, tmp_path, message, data__questions=str(tmp_path / "bad.jsonl"))
+  refused(tmp_path, message, data__questions=str(tmp_path / "bad.jsonl"))
 
 
-def test_a_question_longer_than_the_context_is_named(patch, tmp_path):
+def test_a_question_longer_than_the_context_is_named(tmp_path):
   path = pathlib.Path(write(tmp_path / "long.jsonl"))
   long = {"id": "the long one", "prompt": "1 + " * 60 + "1 ?", "answer": "61"}
   path.write_text(path.read_text() + json.dumps(long) + "\n")
-  refused(patch, tmp_path, r"question 'the long one' has .* tokens", data__questions=str(path))
+  refused(tmp_path, r"question 'the long one' has .* tokens", data__questions=str(path))
 
 
-def test_a_model_folder_that_is_none_is_named(patch, tmp_path):
-  refused(patch, tmp_path, "wanted a workdir", model=str(tmp_path))
+def test_a_model_folder_that_is_none_is_named(tmp_path):
+  refused(tmp_path, "wanted a workdir", model=str(tmp_path))
 
 
-def test_a_workdir_of_another_config_is_refused_by_the_setting(finished, patch):
+def test_a_workdir_of_another_config_is_refused_by_the_setting(finished):
   before = sorted(path.name for path in finished.iterdir())
   with pytest.raises(ValueError, match=r"rl\.seed: 1 there, 5 now"):
-    tiny_run.start(patch, tiny_run.config(rl__seed=5), finished)
+    tiny_run.start(tiny_run.config(rl__seed=5), finished)
   assert sorted(path.name for path in finished.iterdir()) == before
 
 
-def command(config, folder, *more):
-  module = ["-m", "experiments.r1_zero", f"--config=configs/r1_zero.py:{config}"]
-  return [sys.executable, *module, f"--workdir={folder}", *more]
-
-
 @pytest.mark.parametrize(
-  ("config", "more", "message"),
-  [
-    ("huge", [], "unknown setting 'huge'"),
-    ("tiny", ["--config.grpo.beta=1"], "beta"),
-  ],
+  ("config", "changes", "message"),
+  [("huge", {}, "unknown setting 'huge'"), ("tiny", {"grpo.beta": 1}, "beta")],
 )
-def test_the_command_line_refuses_what_it_does_not_know(tmp_path, config, more, message):
-  done = subprocess.run(
-    command(config, tmp_path / "run", *more), cwd=ROOT, capture_output=True, text=True, timeout=120
-  )
-  assert done.returncode != 0
-  assert message in done.stderr
-  assert not (tmp_path / "run").exists()
+def test_the_command_line_refuses_what_it_does_not_know(tmp_path, config, changes, message):
+  assert message in runs.refused(tmp_path, "r1_zero", config, changes)
 
 
 # Slow --------------------------------------------------------------------------------------------
-
-
-def flag(name, value):
-  return f"--config.{name}={value}"
 
 
 @pytest.mark.slow
 def test_a_run_killed_at_any_moment_ends_like_the_one_that_was_not(finished, tmp_path):
   """The real command and the real signal, at four moments of the run."""
   folder = tmp_path / "killed"
-  whole = command("tiny", folder, *(flag(*item) for item in tiny_run.CHANGES.items()))
-  for lines in (1, 2, 4, 6):
-    child = subprocess.Popen(whole, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    path, started = folder / "metrics.jsonl", time.monotonic()
-    while not path.exists() or path.read_text().count("\n") < lines:
-      assert child.poll() is None, child.stderr.read().decode()
-      assert time.monotonic() - started < 300
-      time.sleep(0.01)
-    os.kill(child.pid, signal.SIGKILL)
-    child.communicate()
-  subprocess.run(whole, cwd=ROOT, check=True, capture_output=True, timeout=300)
-  assert tiny_run.steady(folder) == tiny_run.steady(finished)
+  whole = runs.command("r1_zero", "tiny", folder, tiny_run.CHANGES)
+  runs.run_through_signals(whole, folder, (1, 2, 4, 6))
+  assert runs.steady(folder) == runs.steady(finished)
   assert tiny_run.samples(folder) == tiny_run.samples(finished)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("changes", list(recipe.sweep()), ids=str)
-def test_every_entry_of_the_sweep_runs_three_rollouts(patch, tmp_path, changes):
+def test_every_entry_of_the_sweep_runs_three_rollouts(tmp_path, changes):
   made = tiny_run.config(**changes)
-  found = metrics.read(tiny_run.start(patch, made, tmp_path / "run") / "metrics.jsonl")
+  found = metrics.read(tiny_run.start(made, tmp_path / "run") / "metrics.jsonl")
   losses = [r["policy/loss"] for r in found if "policy/loss" in r]
   assert len(losses) == 6
   assert all(map(math.isfinite, losses))
@@ -380,11 +294,11 @@ def test_every_entry_of_the_sweep_runs_three_rollouts(patch, tmp_path, changes):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mesh", [{"data": 8}, {"data": 2, "fsdp": 2, "tensor": 2}], ids=str)
-def test_a_mesh_of_eight_devices_gives_the_first_rollout_of_one(finished, patch, tmp_path, mesh):
+def test_a_mesh_of_eight_devices_gives_the_first_rollout_of_one(finished, tmp_path, mesh):
   axes = {f"mesh.{axis}": size for axis, size in mesh.items()}
   made = tiny_run.config(batch__microbatch_tokens=96 * 8, rl__rollouts=2, **axes)
-  folder = tiny_run.start(patch, made, tmp_path / "mesh")
+  folder = tiny_run.start(made, tmp_path / "mesh")
   assert tiny_run.samples(folder).splitlines()[0] == tiny_run.samples(finished).splitlines()[0]
-  wanted, got = (tiny_run.by_step(f)[1] for f in (finished, folder))
+  wanted, got = (runs.by_step(f)[1] for f in (finished, folder))
   for name in ("policy/loss", "policy/entropy", "policy/grad_norm"):
     assert got[name] == pytest.approx(wanted[name], rel=1e-3, abs=1e-6), name

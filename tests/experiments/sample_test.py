@@ -4,9 +4,9 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import jax
-from absl import flags
 
 from configs import common
 from experiments import sample
@@ -50,13 +50,12 @@ def test_wrong_use_says_what_to_type(tmp_path):
 
 
 def test_where_a_draw_is_cut_changes_no_token(monkeypatch):
-  if not flags.FLAGS.is_parsed():
-    flags.FLAGS(["sample", "--model=unused", "--limit=20", "--temperature=1", "--top_p=1"])
   model = tiny_model()
+  given = types.SimpleNamespace(limit=20, temperature=1.0, top_p=1.0, seed=0)
   drawn = []
   for chunk in (5, 20):
     monkeypatch.setattr(sample, "CHUNK", chunk)
-    drawn.append(list(sample.draw(model, "short", "what is 3 + 4 ?")))
+    drawn.append(list(sample.draw(model, "short", "what is 3 + 4 ?", given)))
   assert drawn[0] == drawn[1]
   assert len(drawn[0]) > 5
 

@@ -2,18 +2,12 @@
 
 import json
 import math
-import os
 import pathlib
-import signal
-import subprocess
-import sys
-import time
+import types
 
 import jax
 import numpy as np
 import pytest
-from absl import flags, logging
-from jax.experimental.compilation_cache import compilation_cache
 
 from experiments import sample, sft
 from r1.algorithms import minibatch
@@ -21,19 +15,7 @@ from r1.data import questions
 from r1.model import config, transformer
 from r1.sampling import decode, rollout
 from r1.train import checkpoint, metrics, pretrain, state, workdir
-from tests.experiments import tiny_run, tiny_sft
-
-ROOT = pathlib.Path(__file__).parents[2]
-
-
-class Killed(BaseException):
-  """Nobody may catch it, as nobody catches SIGKILL."""
-
-
-@pytest.fixture(scope="module")
-def patch():
-  with pytest.MonkeyPatch.context() as made:
-    yield made
+from tests.experiments import runs, tiny_run, tiny_sft
 
 
 def untrained(model, world, opt, cfg, report):
@@ -46,28 +28,15 @@ def untrained(model, world, opt, cfg, report):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cache(patch, tmp_path_factory):
-  """One base, as it was born, and one set of compiled programs for all tests of this file."""
+def newborn(patch, cache):
+  """The base is as it was born."""
   patch.setattr(pretrain, "train", untrained)
-  folder = tmp_path_factory.mktemp("cache")
-  patch.setenv("R1_CACHE", str(folder))
-  patch.setenv("R1_NO_REEXEC", "1")
-  before, verbosity = jax.config.jax_compilation_cache_dir, logging.get_verbosity()
-  compilation_cache.reset_cache()
-  yield folder
-  jax.config.update("jax_compilation_cache_dir", before)
-  compilation_cache.reset_cache()
-  logging.set_verbosity(verbosity)
 
 
 @pytest.fixture(scope="module")
-def finished(patch, tmp_path_factory):
+def finished(newborn, tmp_path_factory):
   """The workdir of a run of three updates that nothing disturbed."""
   return tiny_sft.start(tiny_sft.config(), tmp_path_factory.mktemp("runs") / "sft")
-
-
-def parameters(folder):
-  return workdir.load(folder).params
 
 
 # A run -------------------------------------------------------------------------------------------
@@ -118,15 +87,15 @@ def test_what_is_learned_lowers_the_loss_on_what_is_not(finished):
 
 def test_the_workdir_is_a_model_that_has_moved_away_from_its_base(finished):
   (base,) = json.loads((finished / "lineage.json").read_text())["parents"]
-  moved = np.abs(parameters(base)["embed_VD"] - parameters(finished)["embed_VD"]).max()
+  moved = np.abs(runs.parameters(base)["embed_VD"] - runs.parameters(finished)["embed_VD"]).max()
   assert 0 < moved < 4 * tiny_sft.config().optimizer.learning_rate
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_bits(finished, patch, tmp_path):
+def test_the_same_seed_gives_the_same_bits(finished, tmp_path):
   again = tiny_sft.start(tiny_sft.config(), tmp_path / "again")
-  assert tiny_sft.steady(again) == tiny_sft.steady(finished)
-  jax.tree.map(np.testing.assert_array_equal, parameters(again), parameters(finished))
+  assert runs.steady(again) == runs.steady(finished)
+  jax.tree.map(np.testing.assert_array_equal, runs.parameters(again), runs.parameters(finished))
 
 
 # Resume ------------------------------------------------------------------------------------------
@@ -135,27 +104,17 @@ def test_the_same_seed_gives_the_same_bits(finished, patch, tmp_path):
 @pytest.mark.slow
 def test_a_killed_run_continues_as_if_nothing_had_been(finished, patch, tmp_path, capsys):
   """The lines of the update that has no checkpoint are cut, and come again bit for bit."""
-  save, folder = sft.save, tmp_path / "killed"
-
-  def save_until_killed(checkpointer, state, number, setup, score):
-    if number == 2:
-      raise Killed
-    save(checkpointer, state, number, setup, score)
-
-  with patch.context() as context:
-    context.setattr(sft, "save", save_until_killed)
-    with pytest.raises(Killed):
-      tiny_sft.start(tiny_sft.config(), folder)
+  folder = runs.kill(patch, sft, tiny_sft.config(), tmp_path / "killed", at=2)
   assert metrics.read(folder / "metrics.jsonl")[-1]["step"] == 2
   with (folder / "metrics.jsonl").open("a") as file:
     file.write('{"step": 3, "polic')
   tiny_sft.start(tiny_sft.config(), folder)
   assert "continuing after update 1" in capsys.readouterr().out
-  assert tiny_sft.steady(folder) == tiny_sft.steady(finished)
-  jax.tree.map(np.testing.assert_array_equal, parameters(folder), parameters(finished))
+  assert runs.steady(folder) == runs.steady(finished)
+  jax.tree.map(np.testing.assert_array_equal, runs.parameters(folder), runs.parameters(finished))
 
 
-def test_a_finished_run_started_again_changes_nothing(finished, patch, capsys):
+def test_a_finished_run_started_again_changes_nothing(finished, capsys):
   before = (finished / "metrics.jsonl").read_bytes()
   tiny_sft.start(tiny_sft.config(), finished)
   assert (finished / "metrics.jsonl").read_bytes() == before
@@ -210,7 +169,7 @@ def write(path, count=20, extra=""):
 
 
 @pytest.mark.slow
-def test_own_conversations_on_an_own_model_run_through(finished, patch, tmp_path, capsys):
+def test_own_conversations_on_an_own_model_run_through(finished, tmp_path, capsys):
   """Several turns, each response of the same weight, nothing held out, long ones left out."""
   long = json.dumps({"prompt": "p", "response": "b" * 200}) + "\n"
   made = tiny_sft.config(
@@ -253,19 +212,18 @@ def test_the_model_can_be_asked_and_answers_with_what_it_learned(finished):
   )
   cfg = minibatch.BatchConfig(row_tokens=96, microbatch_tokens=192, minibatches=1)
   gaps = []
-  for params in (model.params, parameters(base)):
+  for params in (model.params, runs.parameters(base)):
     scores = minibatch.score(params, samples, model.cfg, cfg, 1.0)
     gaps.append(max(np.abs(x[s.prompt_length :] - s.logp).max() for s, x in zip(samples, scores)))
   assert gaps[0] < 1e-4 < 1e-2 < gaps[1]
-  if not flags.FLAGS.is_parsed():
-    flags.FLAGS(["sample", "--model=unused", "--limit=20", "--temperature=1", "--top_p=1"])
-  assert list(sample.draw(workdir.load(finished), "short", "what is 3 + 4 ?"))
+  given = types.SimpleNamespace(limit=20, temperature=1.0, top_p=1.0, seed=0)
+  assert list(sample.draw(workdir.load(finished), "short", "what is 3 + 4 ?", given))
 
 
 @pytest.mark.slow
-def test_rl_starts_from_what_was_learned(finished, patch, tmp_path):
+def test_rl_starts_from_what_was_learned(finished, tmp_path):
   made = tiny_run.config(model=str(finished), rl__rollouts=1)
-  folder = tiny_run.start(patch, made, tmp_path / "zero")
+  folder = tiny_run.start(made, tmp_path / "zero")
   assert [r["step"] for r in metrics.read(folder / "metrics.jsonl") if "eval/greedy" in r] == [0, 2]
   assert list(json.loads((folder / "lineage.json").read_text())["parents"]) == [str(finished)]
 
@@ -273,18 +231,7 @@ def test_rl_starts_from_what_was_learned(finished, patch, tmp_path):
 # Refusals ----------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def no_compute(monkeypatch):
-  """The base may not even be looked for."""
-
-  def fail(*_):
-    raise AssertionError("computed before the input was checked")
-
-  monkeypatch.setattr(pretrain, "cached_base", fail)
-  monkeypatch.setattr(workdir, "load", fail)
-
-
-def refused(patch, tmp_path, match, **changes):
+def refused(tmp_path, match, **changes):
   with pytest.raises(ValueError, match=match):
     tiny_sft.start(tiny_sft.config(**changes), tmp_path / "run")
   assert not (tmp_path / "run" / "metrics.jsonl").exists()
@@ -301,10 +248,8 @@ def refused(patch, tmp_path, match, **changes):
     ({"data__share": 1.0}, "leave 0 to train"),
   ],
 )
-def test_what_cannot_work_is_refused_before_any_compute(
-  patch, tmp_path, no_compute, changes, message
-):
-  refused(patch, tmp_path, message, **changes)
+def test_what_cannot_work_is_refused_before_any_compute(tmp_path, no_compute, changes, message):
+  refused(tmp_path, message, **changes)
 
 
 @pytest.mark.parametrize(
@@ -315,15 +260,14 @@ def test_what_cannot_work_is_refused_before_any_compute(
     ('{"messages": [{"role": "me", "content": "a"}]}\n', r"chats.jsonl:23: message 1: role='me'"),
   ],
 )
-def test_a_broken_line_is_told_by_file_and_line(patch, tmp_path, no_compute, extra, message):
-  refused(patch, tmp_path, message, data__file=write(tmp_path / "chats.jsonl", extra=extra))
+def test_a_broken_line_is_told_by_file_and_line(tmp_path, no_compute, extra, message):
+  refused(tmp_path, message, data__file=write(tmp_path / "chats.jsonl", extra=extra))
 
 
-def test_a_conversation_longer_than_the_row_is_named_before_any_update(finished, patch, tmp_path):
+def test_a_conversation_longer_than_the_row_is_named_before_any_update(finished, tmp_path):
   long = json.dumps({"prompt": "9 ?", "response": "b" * 200}) + "\n"
   path = write(tmp_path / "chats.jsonl", extra=long)
   refused(
-    patch,
     tmp_path,
     r"chats.jsonl:23: \d+ tokens, 96 fit into a row .* 1 of \d+ conversations are too long",
     model=str(finished),
@@ -333,22 +277,14 @@ def test_a_conversation_longer_than_the_row_is_named_before_any_update(finished,
   )
 
 
-def test_a_workdir_of_another_config_is_refused_by_the_setting(finished, patch):
+def test_a_workdir_of_another_config_is_refused_by_the_setting(finished):
   with pytest.raises(ValueError, match=r"sft\.seed: 1 there, 5 now"):
     tiny_sft.start(tiny_sft.config(sft__seed=5), finished)
 
 
-def command(settings, folder, *more):
-  module = ["-m", "experiments.sft", f"--config=configs/sft.py:{settings}"]
-  return [sys.executable, *module, f"--workdir={folder}", *more]
-
-
 def test_the_command_line_refuses_what_it_does_not_know(tmp_path):
-  given = command("tiny", tmp_path / "run", "--config.sft.epoch=1")
-  done = subprocess.run(given, cwd=ROOT, capture_output=True, text=True, timeout=120)
-  assert done.returncode != 0
-  assert "unknown setting 'sft.epoch'; did you mean sft.epochs?" in done.stderr
-  assert not (tmp_path / "run").exists()
+  said = runs.refused(tmp_path, "sft", "tiny", {"sft.epoch": 1})
+  assert "unknown setting 'sft.epoch'; did you mean sft.epochs?" in said
 
 
 # Slow --------------------------------------------------------------------------------------------
@@ -358,29 +294,19 @@ def test_the_command_line_refuses_what_it_does_not_know(tmp_path):
 def test_a_run_killed_at_any_moment_ends_like_the_one_that_was_not(finished, tmp_path):
   """The real command and the real signal, at three moments of the run."""
   folder = tmp_path / "killed"
-  changes = (f"--config.{name}={value}" for name, value in tiny_sft.CHANGES.items())
-  whole = command("tiny", folder, *changes)
-  for lines in (1, 3, 5):
-    child = subprocess.Popen(whole, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    path, started = folder / "metrics.jsonl", time.monotonic()
-    while not path.exists() or path.read_text().count("\n") < lines:
-      assert child.poll() is None, child.stderr.read().decode()
-      assert time.monotonic() - started < 300
-      time.sleep(0.01)
-    os.kill(child.pid, signal.SIGKILL)
-    child.communicate()
-  subprocess.run(whole, cwd=ROOT, check=True, capture_output=True, timeout=300)
-  assert tiny_sft.steady(folder) == tiny_sft.steady(finished)
-  jax.tree.map(np.testing.assert_array_equal, parameters(folder), parameters(finished))
+  whole = runs.command("sft", "tiny", folder, tiny_sft.CHANGES)
+  runs.run_through_signals(whole, folder, (1, 3, 5))
+  assert runs.steady(folder) == runs.steady(finished)
+  jax.tree.map(np.testing.assert_array_equal, runs.parameters(folder), runs.parameters(finished))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mesh", [{"data": 8}, {"data": 2, "fsdp": 2, "tensor": 2}], ids=str)
-def test_a_mesh_of_eight_devices_learns_what_one_does(finished, patch, tmp_path, mesh):
+def test_a_mesh_of_eight_devices_learns_what_one_does(finished, tmp_path, mesh):
   axes = {f"mesh.{axis}": size for axis, size in mesh.items()}
   made = tiny_sft.config(sft__microbatch_tokens=96 * 8, **axes)
   folder = tiny_sft.start(made, tmp_path / "mesh")
-  wanted, got = tiny_sft.steady(finished), tiny_sft.steady(folder)
+  wanted, got = runs.steady(finished), runs.steady(folder)
   assert len(got) == len(wanted)
   for record, one in zip(got, wanted):
     assert record == pytest.approx(one, rel=1e-3, abs=1e-6)

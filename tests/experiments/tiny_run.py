@@ -1,10 +1,8 @@
 """R1-Zero on a model of a few thousand parameters: a run of seconds, for the tests."""
 
-import types
-
 from configs import r1_zero as recipe
 from experiments import r1_zero
-from r1.train import metrics
+from tests.experiments import runs
 
 CHANGES = {
   "base.model.D": 16,
@@ -44,32 +42,14 @@ CHANGES = {
 
 
 def config(**changes):
-  """The tiny recipe, made tinier; a double underscore in a name stands for the dot."""
-  made = recipe.get_config("tiny")
-  dotted = {name.replace("__", "."): value for name, value in changes.items()}
-  made.update_from_flattened_dict(CHANGES | dotted)
-  return made
+  """The tiny recipe, made tinier."""
+  return runs.changed(recipe.get_config("tiny"), CHANGES, **changes)
 
 
-def start(monkeypatch, made, folder):
+def start(made, folder):
   """What `python -m experiments.r1_zero` does, in this process."""
-  with monkeypatch.context() as patch:
-    patch.setattr(r1_zero, "CONFIG", types.SimpleNamespace(value=made))
-    patch.setattr(r1_zero, "WORKDIR", types.SimpleNamespace(value=str(folder)))
-    r1_zero.main([])
+  r1_zero.main(made, folder)
   return folder
-
-
-def steady(folder):
-  return [metrics.steady(record) for record in metrics.read(folder / "metrics.jsonl")]
-
-
-def by_step(folder):
-  """{step: everything logged at it}."""
-  found = {}
-  for record in steady(folder):
-    found.setdefault(record["step"], {}).update(record)
-  return found
 
 
 def samples(folder):

@@ -2,8 +2,7 @@
 
 from configs import sft as recipe
 from experiments import sft
-from r1.train import metrics
-from tests.experiments import tiny_run
+from tests.experiments import runs, tiny_run
 
 CHANGES = {name: value for name, value in tiny_run.CHANGES.items() if name.startswith("base.")} | {
   "base.model.stacks": (("dense", 2),),
@@ -26,19 +25,11 @@ CHANGES = {name: value for name, value in tiny_run.CHANGES.items() if name.start
 
 
 def config(**changes):
-  """The tiny recipe, made tinier; a double underscore in a name stands for the dot."""
-  made = recipe.get_config("tiny")
-  dotted = {name.replace("__", "."): value for name, value in changes.items()}
-  made.update_from_flattened_dict(CHANGES | dotted)
-  return made
+  """The tiny recipe, made tinier."""
+  return runs.changed(recipe.get_config("tiny"), CHANGES, **changes)
 
 
 def start(made, folder):
   """What `python -m experiments.sft` does, in this process."""
   sft.main(made, folder)
   return folder
-
-
-def steady(folder):
-  """The metrics without clocks."""
-  return [metrics.steady(record) for record in metrics.read(folder / "metrics.jsonl")]

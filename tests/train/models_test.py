@@ -213,10 +213,9 @@ def test_without_its_package_a_download_names_it(monkeypatch):
 # What a run starts from ---------------------------------------------------------------------------
 
 
-def find(where, base=None):
-  return models.find(
-    where, base, RUNTIME, dtype="float32", mesh=None, mtp=False, say=lambda line: None
-  )
+def find(where, base=None, adapters=None):
+  given = {"dtype": "float32", "mesh": None, "mtp": False, "adapters": adapters, "seed": 3}
+  return models.find(where, base, RUNTIME, **given, say=lambda line: None)
 
 
 def test_the_lineage_holds_a_digest_of_the_files(source, tmp_path, monkeypatch):
@@ -241,6 +240,15 @@ def test_the_digest_of_a_workdir_is_its_checkpoints_alone(run, tmp_path):
 def test_a_preset_without_a_base_s_world_has_no_tokenizer():
   with pytest.raises(ValueError, match="has no tokenizer of its own"):
     find("tiny-qwen2")
+
+
+def test_adapters_are_those_of_the_run_s_seed_and_leave_the_lineage_alone(source):
+  adapters = lora.LoraConfig(rank=2, alpha=4.0, pattern=r"\w+/attn/\w+")
+  (plain, parents), (model, same) = find(str(source)), find(str(source), adapters=adapters)
+  assert same == parents
+  assert plain.cfg.lora is None
+  wanted = models.adapt(plain, adapters, mesh=None, seed=3).params["lora"]
+  jax.tree.map(np.testing.assert_array_equal, model.params["lora"], wanted)
 
 
 def test_adapters_are_added_and_change_nothing_yet(weights):

@@ -1,7 +1,10 @@
 """A run's papers: whose folder it is, where its weights came from, and with what it was made."""
 
 import json
+import os
+import pathlib
 import subprocess
+import sys
 
 import pytest
 
@@ -97,3 +100,34 @@ def test_outside_git_the_commit_is_unknown(monkeypatch):
 
   monkeypatch.setattr(subprocess, "run", no_git)
   assert run.commit() == "unknown"
+
+
+STAGE = """
+from r1.train import run
+run.stage(lambda config, folder: print("ran", config.size, folder.name, type(folder).__name__))
+"""
+RECIPE = """
+import ml_collections
+def get_config(arg):
+  return ml_collections.ConfigDict({"size": int(arg)})
+"""
+
+
+@pytest.mark.parametrize(
+  ("given", "said"),
+  [
+    (["--config=recipe.py:3", "--workdir=runs/one"], "ran 3 one "),
+    (["--config=recipe.py:3", "--workdir=runs/one", "--config.size=4"], "ran 4 one "),
+    (["--config=recipe.py:3"], "--workdir=None: Flag --workdir must have a value"),
+    (["--workdir=runs/one"], "--config=None: Flag --config must have a value"),
+    (["--config=recipe.py:3", "--workdir=a", "--config.sise=4"], "did you mean size?"),
+  ],
+)
+def test_a_stage_is_a_config_and_a_workdir(tmp_path, given, said):
+  (tmp_path / "stage.py").write_text(STAGE)
+  (tmp_path / "recipe.py").write_text(RECIPE)
+  env = os.environ | {"PYTHONPATH": str(pathlib.Path(__file__).parents[2]), "R1_NO_REEXEC": "1"}
+  command = [sys.executable, "stage.py", *given]
+  done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
+  assert said in done.stdout + done.stderr
+  assert (done.returncode == 0) == said.startswith("ran")

@@ -197,3 +197,9 @@ def test_eight_devices_give_the_numbers_of_one(sizes):
   assert numbers(metrics) == pytest.approx(numbers(wanted), rel=1e-4, abs=1e-6)
   moments = [optax.tree_utils.tree_get(made.opt, "mu") for made in (alone, spread)]
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), *moments)
+
+
+def test_a_run_ends_where_updates_in_a_row_were_not_finite(tmp_path):
+  step.check_finite({"policy/skipped_in_row": 2.0}, 3, 7, tmp_path)
+  with pytest.raises(FloatingPointError, match="in 3 updates in a row at update 7; none of them"):
+    step.check_finite({"policy/skipped_in_row": 3.0}, 3, 7, tmp_path)
