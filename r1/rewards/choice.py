@@ -89,7 +89,7 @@ def gold(question) -> str | None:
 
 
 def options(question) -> tuple[str, ...] | None:
-  """Texts of the options, () where the question lists none, None where they are no 2 to 10 texts."""
+  """Texts of the options, () where the question lists none, None for no list of 2 to 10 texts."""
   choices = question.meta.get("choices")
   if choices is None:
     return ()

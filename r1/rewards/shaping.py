@@ -5,6 +5,7 @@ the limit of a rollout is in tokens (open-r1 cosine_scaled_reward counts charact
 """
 
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Hashable, Sequence
@@ -17,6 +18,7 @@ STEP = re.compile(
   r"^\s{0,8}(?:Step\s+\d+\s*:|\d+\.|-|\*)|\b(?:First|Second|Next|Finally),|步骤\s*\d+|首先|其次|最后",
   re.MULTILINE,
 )
+LONGEST = 100_000  # units that are looked at for repetition; a rollout of 32,768 tokens has fewer
 STEPS = 3  # from this many steps on a response has the whole reward for steps
 
 
@@ -51,14 +53,21 @@ class ShapingConfig:
 
   def __post_init__(self):
     if not 0 < self.buffer <= self.limit:
-      raise ValueError(f"buffer={self.buffer} of limit={self.limit} tokens given; 0 < buffer <= limit")
+      raise ValueError(
+        f"buffer={self.buffer} of limit={self.limit} tokens given; 0 < buffer <= limit"
+      )
     if self.ngram < 1:
       raise ValueError(f"ngram={self.ngram} given; an n-gram has at least one unit")
 
   def weights(self) -> dict[str, float]:
     """Weight by name of the part."""
-    names = ("overlong", "repetition", "length", "cosine", "steps")
-    return {name: getattr(self, name) for name in names}
+    return {
+      "overlong": self.overlong,
+      "repetition": self.repetition,
+      "length": self.length,
+      "cosine": self.cosine,
+      "steps": self.steps,
+    }
 
 
 def parts(
@@ -88,8 +97,8 @@ def overlong(tokens: int, limit: int, buffer: int) -> float:
 
 
 def units(text: str) -> list[str]:
-  """Words between spaces, lower-case; a Han character, kana or hangul syllable stands alone."""
-  return UNIT.findall(text.lower())
+  """The first LONGEST words, lower-case; a Han character, kana or hangul syllable stands alone."""
+  return [unit[0] for unit in itertools.islice(UNIT.finditer(text.lower()), LONGEST)]
 
 
 def repetition(sequence: Sequence[Hashable], n: int) -> float:
@@ -105,16 +114,12 @@ def cosine(tokens: int, right: bool, cfg: CosineConfig) -> float:
 
   Clamped: without that the cosine rises again beyond the limit (open-r1 cosine_scaled_reward).
   """
-  short, long = (
-    (cfg.right_short, cfg.right_long) if right else (cfg.wrong_short, cfg.wrong_long)
-  )
+  short, long = (cfg.right_short, cfg.right_long) if right else (cfg.wrong_short, cfg.wrong_long)
   turn = math.cos(math.pi * min(tokens / cfg.limit, 1.0))
   return long + 0.5 * (short - long) * (1 + turn)
 
 
-def length(
-  tokens: Sequence[int], right: Sequence[bool], groups: Sequence[Hashable]
-) -> list[float]:
+def length(tokens: Sequence[int], right: Sequence[bool], groups: Sequence[Hashable]) -> list[float]:
   """From .5 for the shortest to -.5 for the longest answer to a question (arXiv 2501.12599 §2.3.3).
 
   A wrong answer gets no more than 0; answers of one length get 0. The range is that of the
