@@ -21,10 +21,16 @@ LEAD = re.compile(
   re.IGNORECASE,
 )
 # A letter with or without brackets, then nothing, or a mark or a space and the option's text.
-LABEL = re.compile(r"(?:\(\s*([A-J])\s*\)|\[\s*([A-J])\s*\]|([A-J]))(?:\s*[.,:)]+|(?=\s|$))\s*(.*)")
+LABEL = re.compile(
+  r"(?:\(\s*([A-J])\s*\)|\[\s*([A-J])\s*\]|([A-J])(?=[\s.,:)]|$))(?:\s*[.,:)]+)?\s*(.*)",
+  re.DOTALL,
+)
 ALONE = re.compile(r"[(\[]?\s*([A-Ja-j])\s*[)\]]?\s*\.?")
-# A second option in what follows the letter; a lone "a" is an article unless it ends the text.
-OTHER = re.compile(r"(?<![A-Za-z0-9'\\])(?:([A-Jb-j])(?![A-Za-z0-9']|\.[A-Za-z])|(a)\W*$)")
+# A second option in what follows the letter, unless it is the pronoun I, or an article: a lone
+# "a" that does not end the text.
+OTHER = re.compile(
+  r"(?<![A-Za-z0-9'\\])(?!I\s+[a-z])(?:([A-Jb-j])(?![A-Za-z0-9']|\.[A-Za-z])|(a)\W*$)"
+)
 
 
 def letter(text: str, choices: Sequence[str] = ()) -> str | None:
@@ -36,21 +42,22 @@ def letter(text: str, choices: Sequence[str] = ()) -> str | None:
   if len(text) > LONGEST + 2 * max(map(len, choices), default=0):
     return None
   known = LETTERS[: len(choices)] if choices else LETTERS
-  text = spelling.unwrap(spelling.half_width(text))
+  text = spelling.bare(spelling.half_width(text), " .")
   if named := _by_text(text, choices):
     return named
-  text = spelling.unwrap(LEAD.sub("", text, count=1) if LEAD.match(text) else text)
+  if lead := LEAD.match(text):
+    text = spelling.bare(text[lead.end() :], " .")
   if lone := ALONE.fullmatch(text):
     return _among(lone[1].upper(), known)
   label = LABEL.fullmatch(text)
   if label is None:
     return None
-  named, rest = by_label(label), spelling.unwrap(label[4])
-  if rest and choices and _by_text(rest, choices) != named:
+  named, rest = _among(by_label(label), known), spelling.unwrap(label[4])
+  if named and rest and choices and _own_text(choices[known.index(named)], named) != _plain(rest):
     return None
   if not choices and {(m[1] or m[2]).upper() for m in OTHER.finditer(rest)} - {named}:
     return None
-  return _among(named, known)
+  return named
 
 
 def by_label(label: re.Match) -> str:
@@ -76,7 +83,7 @@ def _own_text(choice: str, named: str) -> str:
 
 
 def _plain(text: str) -> str:
-  return spelling.squeeze(spelling.unwrap(spelling.half_width(text)).rstrip(".")).casefold()
+  return spelling.squeeze(spelling.bare(spelling.half_width(text), " .")).casefold()
 
 
 def gold(question) -> str | None:

@@ -8,6 +8,8 @@ import re
 from r1.data import responses
 from r1.rewards import choice, maths, spelling, verdict
 
+LONGEST = 300  # characters that mark-up and phrases may add to an answer of no length
+
 ARTICLE = re.compile(r"(?:the|an?) (?=\w)")
 LEAD = re.compile(r"(?:(?:the )?(?:final )?answer(?: is|:)|答案[是为:]) *(?=\S)")
 BESIDE_MARKS = re.compile(r" ?([,;:/()\[\]{}]) ?")
@@ -16,22 +18,24 @@ ENDS = " .,;:!?"
 
 
 def normal(text: str) -> str:
-  """The text as it is compared: "The  Answer is “Paris”。" gives "paris"; linear in the text.
+  """The text as it is compared: "The  Answer is “Paris”。" gives "paris".
 
   Signs, and marks inside the text, stay: 1.5 is not 15, and -5 is not 5.
   """
-  text = spelling.squeeze(spelling.half_width(text).casefold())
-  for _ in range(2):  # an article or a quote may stand inside the phrase, or around it
-    text = spelling.unwrap(LEAD.sub("", text.rstrip(ENDS), count=1) if LEAD.match(text) else text)
-    text = spelling.unwrap(text.rstrip(ENDS))
-    if text.startswith("(") and text.endswith(")") and "," not in text:
-      text = spelling.unwrap(text, (("(", ")"),))
+  text = spelling.bare(spelling.squeeze(spelling.half_width(text).casefold()), ENDS)
+  if lead := LEAD.match(text):
+    text = spelling.bare(text[lead.end() :], ENDS)
+  if "," not in text:
+    text = spelling.unwrap(text, (("(", ")"),))
   text = BESIDE_HAN.sub("", BESIDE_MARKS.sub(r"\1", text))
-  return ARTICLE.sub("", text, count=1) if ARTICLE.match(text) else text
+  article = ARTICLE.match(text)
+  return text[article.end() :] if article else text
 
 
 def equal(gold: str, pred: str) -> bool:
   """True for the same exact number, or the same text where the gold answer is no number."""
+  if len(pred) > LONGEST + 2 * len(gold):
+    return False
   a, b = normal(gold), normal(pred)
   value = maths.number(a)
   return bool(a) and (a == b if value is None else value == maths.number(b))

@@ -49,9 +49,19 @@ def unwrap(text: str, wrappers=WRAPPERS) -> str:
   return text
 
 
+def bare(text: str, ends: str) -> str:
+  """unwrap(), and without trailing characters of `ends`, in whatever order they come."""
+  for _ in range(LAYERS):
+    peeled = unwrap(text.rstrip().rstrip(ends))
+    if peeled == text:
+      break
+    text = peeled
+  return text
+
+
 def _stands_around(left: str, right: str, text: str) -> bool:
-  """True if one pair holds the whole text; "$a$ or $b$" and "{a} {b}" are not held."""
-  if len(text) < len(left) + len(right) or not (text.startswith(left) and text.endswith(right)):
+  """True if one pair holds all of the text and holds something; not so in "$a$ or $b$"."""
+  if len(text) <= len(left) + len(right) or not (text.startswith(left) and text.endswith(right)):
     return False
   inner = text[len(left) : len(text) - len(right)]
   if left == right:
