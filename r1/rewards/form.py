@@ -8,6 +8,7 @@ from r1.rewards import verdict
 # What the text after the thought must be: one <answer></answer> block, or free text that is
 # expected to hold a \\boxed{} (the chat format of R1 and its students).
 MODES = ("answer_tag", "boxed")
+TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,3 +65,20 @@ def reward(question, response: responses.Response, mode: str = "answer_tag") -> 
   del question
   well_formed = not response.truncated and parse(response.text, mode) is not None
   return verdict.Score(1.0, "right") if well_formed else verdict.Score(0.0, "unparsed")
+
+
+def tags(question, response: responses.Response) -> verdict.Score:
+  """A quarter for each of the four tags that occurs exactly once: shaping for a cold start.
+
+  Not a format: order and content are free. Right only for all four.
+  """
+  del question
+  found = sum(response.text.count(tag) == 1 for tag in TAGS)
+  return verdict.Score(found / len(TAGS), "right" if found == len(TAGS) else "unparsed")
+
+
+def fenced(question, response: responses.Response, language: str) -> verdict.Score:
+  """1 for a well-formed response whose answer holds a closed ```language block, else 0."""
+  parts = parse(response.text) if reward(question, response).value else None
+  _, opened, code = parts.answer.partition(f"```{language}\n") if parts else ("", "", "")
+  return verdict.Score(1.0, "right") if opened and "```" in code else verdict.Score(0.0, "unparsed")

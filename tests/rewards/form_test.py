@@ -1,9 +1,12 @@
 """The format reward is strict where open-r1's regular expression is not."""
 
 import json
+import re
 import time
 
+import hypothesis
 import pytest
+from hypothesis import strategies
 
 from r1.data import responses
 from r1.rewards import form, verdict
@@ -64,6 +67,36 @@ def test_an_opening_tag_given_by_the_template_counts():
   assert form.reward(None, response("a</think>\\boxed{8}"), "boxed").value == 0
 
 
+# The oracle: one expression for the whole text, slow on hostile input but plain to read.
+NO_TAG = r"(?:(?!</?think>|</?answer>).)"
+SOMETHING = rf"\s*(?!\s){NO_TAG}+"
+TAGGED = rf"\s*<think>{SOMETHING}</think>\s*<answer>{SOMETHING}</answer>\s*"
+
+
+PIECES = ["<think>", "</think>", "<answer>", "</answer>", " ", "\n", "8", "<", ""]
+EDITS = strategies.lists(
+  strategies.tuples(
+    strategies.integers(0, 9), strategies.integers(0, 2), strategies.sampled_from(PIECES)
+  ),
+  max_size=3,
+)
+
+
+def edited(edits):
+  """A good response with some of its pieces put in, taken out or replaced."""
+  pieces = ["<think>", "\n", "8", " ", "</think>", "\n", "<answer>", "8", "</answer>"]
+  for at, removed, piece in edits:
+    pieces[at : at + removed] = [piece]
+  return "".join(pieces)
+
+
+@hypothesis.given(EDITS.map(edited))
+@hypothesis.settings(max_examples=2000, database=None, deadline=None, derandomize=True)
+def test_parsing_agrees_with_one_strict_full_match(text):
+  """open-r1 searched with re.MULTILINE, so that any line could end the match."""
+  assert (form.parse(text) is not None) == bool(re.fullmatch(TAGGED, text, re.DOTALL))
+
+
 def test_a_response_cut_at_the_limit_is_never_well_formed():
   assert form.reward(None, response(GOOD)) == verdict.Score(1.0, "right")
   assert form.reward(None, response(GOOD, truncated=True)) == verdict.Score(0.0, "unparsed")
@@ -88,6 +121,39 @@ def test_an_unknown_mode_is_refused():
 )
 def test_a_thought_is_found_in_malformed_responses_too(text, thought):
   assert form.thought(text) == thought
+
+
+@pytest.mark.parametrize(
+  ("text", "share"),
+  [
+    (GOOD, 1),
+    ("</answer><answer></think><think>", 1),  # order is the format's business
+    ("<think>a<answer>8</answer>", 0.75),
+    (f"{GOOD}{GOOD}", 0),
+    ("8", 0),
+  ],
+)
+def test_each_tag_that_occurs_once_is_a_quarter(text, share):
+  score = form.tags(None, response(text))
+  assert (score.value, score.verdict) == (share, "right" if share == 1 else "unparsed")
+
+
+@pytest.mark.parametrize(
+  ("answer", "value"),
+  [
+    ("```python\nprint(8)\n```", 1),
+    ("It is\n```python\n```\n", 1),
+    ("```\nprint(8)\n```", 0),
+    ("```python3\nprint(8)\n```", 0),
+    ("```python\nprint(8)\n", 0),
+    ("print(8)", 0),
+  ],
+)
+def test_code_stands_in_a_closed_block_of_its_language(answer, value):
+  text = f"<think>```python\n1\n```</think><answer>{answer}</answer>"
+  assert form.fenced(None, response(text), "python").value == value
+  assert form.fenced(None, response(text, truncated=True), "python").value == 0
+  assert form.fenced(None, response(answer), "python").value == 0
 
 
 @pytest.mark.parametrize("piece", ["<think>", "</think>", "<answer>", "</answer>", "<", "\0", " "])

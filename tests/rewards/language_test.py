@@ -11,9 +11,9 @@ from r1.data import responses
 from r1.rewards import language
 
 
-def consistency(text, target="en"):
+def consistency(text, target="en", candidates=()):
   given = responses.Response(text=text, tokens=1, truncated=False)
-  return language.consistency(types.SimpleNamespace(language=target), given)
+  return language.consistency(types.SimpleNamespace(language=target), given, candidates)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,11 @@ def consistency(text, target="en"):
     ("Ответ восемь", {"cyrillic": 2}),
     ("उत्तर आठ", {"devanagari": 2}),
     ("คำตอบ", {"thai": 5}),  # five letters and signs of Thai: ค ำ ต อ บ
-    ("መልስ ስምንት", {"other": 2}),
+    ("መልስ ስምንት", {"ethiopic": 2}),
+    ("පිළිතුර අට", {"sinhala": 2}),
+    ("ચાર પાંચ", {"gujarati": 2}),
+    ("ប្រាំ", {"khmer": 2}),  # ប រ; the signs around them are not counted
+    ("ᏣᎳᎩ ᏓᏲᏍᏛ", {"other": 2}),  # Cherokee
     ("12 ½ ² ① ℝ 𝐱 ٣ ８ 。，!?", {}),
     ("", {}),
   ],
@@ -103,6 +107,46 @@ def test_consistency_is_the_share_of_the_target_language_in_the_thought(text, ta
   assert score.value == pytest.approx(value, abs=1e-12)
 
 
+ENGLISH = "Then we add the two numbers and get eight."  # nine words
+GERMAN = "Dann addieren wir die beiden Zahlen und erhalten acht."  # nine words
+
+
+@pytest.mark.parametrize(
+  ("thought", "target", "candidates", "value"),
+  [
+    (f"{ENGLISH} {GERMAN}", "en", ("en", "de"), 0.5),
+    (f"{ENGLISH} {GERMAN}", "de", ("en", "de"), 0.5),
+    (f"{ENGLISH} {GERMAN}", "en", (), 1.0),  # by script alone they are one
+    (f"{ENGLISH} {GERMAN}", "en", ("en", "zh"), 1.0),  # no rival of the same script
+    (f"{ENGLISH} {GERMAN} 所以是八对", "en", ("en", "de"), 9 / 23),  # five Han characters more
+    ("ja genau", "en", ("en", "de"), 1.0),  # two words are no evidence
+    (GERMAN.replace(" ", "\n"), "en", ("en", "de"), 0.0),  # a line for each word hides nothing
+    ((GERMAN[:-1] + " ") * 4 + (ENGLISH[:-1] + " ") * 6, "en", ("en", "de"), 60 / 90),
+    ("Ответ равен восьми, потому что три и пять.", "ru", ("ru", "uk"), 1.0),
+    ("Ответ равен восьми, потому что три и пять.", "uk", ("ru", "uk"), 0.0),
+    ("$x^2$", "de", ("en", "de"), 1.0),
+  ],
+)
+def test_languages_of_one_script_are_told_apart_among_candidates(
+  thought, target, candidates, value
+):
+  assert consistency(f"<think>{thought}", target, candidates).value == pytest.approx(value)
+
+
+def test_every_language_of_the_model_has_a_script():
+  from py3langid import langid
+
+  known = langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE).labels
+  assert set(language.SCRIPT_OF) == set(known) - {"zxx"}  # zxx: no language at all
+  assert sum(map(len, language.SCRIPTS.values())) == len(language.SCRIPT_OF)
+
+
+def test_scripts_alone_never_load_the_model(monkeypatch):
+  """The default tells by script, so that a run without candidates does not change."""
+  monkeypatch.setattr(language.identify, "foreign", None)
+  assert consistency(f"<think>{ENGLISH}", "en", ("en", "zh")).value == 1
+
+
 def test_a_text_is_mixed_from_one_word_in_twenty():
   assert language.mixed("so " * 19 + "对")  # 1/20 = .05
   assert not language.mixed("so " * 20 + "对")  # 1/21
@@ -140,6 +184,30 @@ def test_recorded_questions_in_eleven_languages_show_their_script(test_data):
     for row in map(json.loads, lines):
       shares = language.shares(row["text"])
       assert max(shares, key=shares.get) == language.SCRIPT_OF[row["lang"]], row["id"]
+
+
+def test_recorded_questions_of_one_script_are_told_apart(test_data):
+  """At least 99.5 % of the words of the questions in five languages of the Latin script."""
+  languages = ("de", "en", "es", "fr", "sw")
+  share = {name: [] for name in languages}
+  with gzip.open(test_data / "language" / "mgsm_parallel.jsonl.gz", "rt") as lines:
+    for row in map(json.loads, lines):
+      if row["lang"] in languages:
+        scored = consistency(f"<think>{row['text']}", row["lang"], languages)
+        share[row["lang"]].append(scored.value)
+  assert {name: len(values) for name, values in share.items()} == dict.fromkeys(languages, 250)
+  assert min(sum(values) / 250 for values in share.values()) > 0.995
+
+
+def test_recorded_thoughts_with_han_characters_score_below_one(test_data):
+  """39 of 600 thoughts of distilled models on English questions mix in Chinese."""
+  with gzip.open(test_data / "r1_style_traces" / "traces.jsonl.gz", "rt") as lines:
+    thoughts = [json.loads(line)["thought"] for line in lines]
+  mixed = [any("\u4e00" <= c <= "\u9fff" for c in thought) for thought in thoughts]
+  below = [consistency(f"<think>{thought}", "en").value < 1 for thought in thoughts]
+  assert sum(mixed) == 39
+  assert all(low for low, mixes in zip(below, mixed) if mixes)
+  assert sum(below) < 60  # others hold a name in Cyrillic, kana or hangul
 
 
 def test_the_share_of_a_recorded_mixture_is_that_of_its_segments(test_data):
