@@ -56,6 +56,7 @@ def tiny(a) -> ml_collections.ConfigDict:
     "format": 0.1,
     "language": a.language,
     "mode": "answer_tag",
+    "languages": (),
     "shaping": shaping(limit=108),
     "own": (),
     "general": (),

@@ -31,7 +31,7 @@ class Verifier:
 
   def __init__(self, cfg: VerifierConfig):
     self.mode = cfg.mode
-    self._maths = grade.Grader(
+    self.maths = grade.Grader(
       pool.PoolConfig(
         work=grade.WORK,
         warm=tuple(symbolic.warm_up()),
@@ -43,7 +43,7 @@ class Verifier:
     )
     each = lambda rule: lambda qs, rs: [rule(q, r, cfg.mode) for q, r in zip(qs, rs)]
     self._of_kind: dict[str, Callable] = {
-      "maths": lambda qs, rs: self._maths.grade(qs, rs, cfg.mode),
+      "maths": lambda qs, rs: self.maths.grade(qs, rs, cfg.mode),
       "choice": each(choice.reward),
       "short": each(short.reward),
       "logic": each(short.logic),
@@ -56,7 +56,7 @@ class Verifier:
     self.close()
 
   def close(self) -> None:
-    self._maths.close()
+    self.maths.close()
 
   def grade(
     self, questions: Sequence, answers: Sequence[responses.Response]
@@ -84,9 +84,10 @@ class Verifier:
       if score.verdict == "no_verdict"
     }
     golds = [(q.id, q.answer) for q in questions if q.kind == "maths" and q.id not in found]
-    readable = self._maths.readable([answer for _, answer in golds])
+    readable = self.maths.readable([answer for _, answer in golds])
     return found | {
-      name: f"the gold answer {answer!r} is no mathematics that can be compared"
+      name: f"the gold answer {answer!r} is no mathematics that can be compared; words are of kind "
+      "'short'"
       for (name, answer), fine in zip(golds, readable)
       if not fine
     }

@@ -8,7 +8,8 @@ import re
 from collections.abc import Sequence
 
 from r1.data import responses
-from r1.rewards import maths, spelling, verdict
+from r1.rewards import spelling, verdict
+from r1.rewards.maths import extract
 
 LETTERS = "ABCDEFGHIJ"
 LONGEST = 300  # characters of a marked answer; a longer one is no answer to a choice
@@ -112,7 +113,7 @@ def reward(question, response: responses.Response, mode: str) -> verdict.Score:
   wanted = gold(question)
   if wanted is None:
     return verdict.Score(0.0, "no_verdict")
-  marked = maths.extract(response.text, mode)
+  marked = extract.extract(response.text, mode)
   if marked is None:
     return verdict.Score(0.0, "unparsed")
   same_text = _plain(marked) == _plain(question.answer)

@@ -26,6 +26,8 @@ class RewardConfig:
   format: float
   language: float
   mode: str  # where the answer stands: "answer_tag" or "boxed"
+  # That the model may fall into, beside other scripts; told apart from the question's own.
+  languages: tuple[str, ...]
   shaping: shaping.ShapingConfig
   own: tuple[tuple[str, float], ...]  # ("package.module:function", weight), on every question
   general: tuple[tuple[str, float], ...]  # the same, on general prompts, in place of accuracy
@@ -137,7 +139,9 @@ def _rules(questions, responses, cfg, verifier, errors: list[str]) -> dict[str, 
   result = {
     "accuracy": said,
     "format": [form.reward(q, r, cfg.mode) for q, r in pairs],
-    "language": [_noted("language", q, language.consistency(q, r), errors) for q, r in pairs],
+    "language": [
+      _noted("language", q, language.consistency(q, r, cfg.languages), errors) for q, r in pairs
+    ],
   }
   right = [score is not None and score.verdict == "right" for score in said]
   shaped = shaping.parts(responses, right, [q.id for q in questions], cfg.shaping)

@@ -3,10 +3,12 @@
 Case, full-width forms, mark-up, outer punctuation and spacing do not count; everything else does.
 """
 
+import fractions
 import re
 
 from r1.data import responses
-from r1.rewards import choice, maths, spelling, verdict
+from r1.rewards import choice, spelling, verdict
+from r1.rewards.maths import extract, latex, numbers
 
 LONGEST = 300  # characters that mark-up and phrases may add to an answer of no length
 
@@ -37,15 +39,21 @@ def equal(gold: str, pred: str) -> bool:
   if len(pred) > LONGEST + 2 * len(gold):
     return False
   a, b = normal(gold), normal(pred)
-  value = maths.number(a)
-  return bool(a) and (a == b if value is None else value == maths.number(b))
+  wanted, given = _number(a), _number(b)
+  return bool(a) and (a == b if wanted is None else given == wanted)
+
+
+def _number(text: str) -> fractions.Fraction | None:
+  """The exact value of a number, whose per cent sign changes nothing."""
+  found = numbers.read(latex.canonical(text).removesuffix("%"))
+  return found and found.value
 
 
 def reward(question, response: responses.Response, mode: str) -> verdict.Score:
   """1 if the marked answer equals the gold one, else 0; unparsed without a marked answer."""
   if not normal(question.answer or ""):
     return verdict.Score(0.0, "no_verdict")
-  marked = maths.extract(response.text, mode)
+  marked = extract.extract(response.text, mode)
   if marked is None:
     return verdict.Score(0.0, "unparsed")
   right = equal(question.answer, marked)

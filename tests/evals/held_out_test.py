@@ -49,8 +49,8 @@ def policy(questions, samples, temperature):
 
 
 @pytest.fixture(scope="module")
-def result():
-  return held_out.evaluate(policy, QUESTIONS, "answer_tag", CFG)
+def result(verifier):
+  return held_out.evaluate(policy, QUESTIONS, verifier, CFG)
 
 
 def test_each_temperature_has_its_pass_at_1_and_its_standard_error(result):
@@ -82,11 +82,11 @@ def test_behaviour_is_that_at_temperature_one(result):
   assert not [name for name in result if name.startswith(("think/", "response/"))]
 
 
-def test_a_policy_that_says_nothing_scores_zero_and_has_no_thoughts():
+def test_a_policy_that_says_nothing_scores_zero_and_has_no_thoughts(verifier):
   empty = lambda questions, samples, temperature: [
     sample(q, n, "") for q in questions for n in range(samples)
   ]
-  result = held_out.evaluate(empty, QUESTIONS, "answer_tag", CFG)
+  result = held_out.evaluate(empty, QUESTIONS, verifier, CFG)
   assert result["eval/pass@4"] == result["eval/cons@4"] == result["eval/format"] == 0
   assert "eval/checked" not in result
 

@@ -7,9 +7,32 @@ import time
 import pytest
 
 from r1.data import questions, responses
-from r1.rewards import combine, verdict
+from r1.rewards import accuracy, combine, shaping, verdict
 
-CONFIG = combine.RewardConfig(accuracy=1.0, format=0.1, language=0.3, mode="answer_tag", own=())
+OFF = shaping.ShapingConfig(
+  overlong=0.0,
+  limit=100,
+  buffer=50,
+  repetition=0.0,
+  ngram=2,
+  length=0.0,
+  cosine=0.0,
+  curve=shaping.CosineConfig(
+    limit=100, right_short=1.0, right_long=0.5, wrong_short=-1.0, wrong_long=-0.5
+  ),
+  steps=0.0,
+)
+CONFIG = combine.RewardConfig(
+  accuracy=1.0,
+  format=0.1,
+  language=0.3,
+  mode="answer_tag",
+  languages=(),
+  shaping=OFF,
+  own=(),
+  general=(),
+  schedules=(),
+)
 RIGHT = "<think>so then 所以对</think><answer>8</answer>"  # accuracy 1, format 1, language .4
 WRONG = "<think>so</think><answer>9</answer>"  # 0, 1, 1
 BARE = "so 8"  # 0, 0, 0
@@ -23,8 +46,21 @@ def response(text, truncated=False):
   return responses.Response(text=text, tokens=9, truncated=truncated)
 
 
-def combined(texts, cfg=CONFIG, asked=None):
-  return combine.combine([asked or question()] * len(texts), [response(t) for t in texts], cfg)
+@pytest.fixture(scope="module", autouse=True)
+def _verifiers(verifier):
+  VERIFIERS["answer_tag"] = verifier
+  settings = {"workers": 1, "seconds": 1.0, "memory_bytes": 2**30, "jobs": 1_000}
+  with accuracy.Verifier(accuracy.VerifierConfig(mode="boxed", **settings)) as boxed:
+    VERIFIERS["boxed"] = boxed
+    yield
+
+
+VERIFIERS = {}
+
+
+def combined(texts, cfg=CONFIG, asked=None, step=0):
+  asked = [asked or question()] * len(texts)
+  return combine.combine(asked, [response(t) for t in texts], cfg, VERIFIERS[cfg.mode], step)
 
 
 def fifth_of_length(question, response):
@@ -80,10 +116,11 @@ def test_the_box_of_the_chat_format_is_scored_in_its_mode():
 
 
 def test_a_gold_answer_that_does_not_parse_masks_the_sample():
-  rewards = combined([RIGHT], asked=question(answer="eight"))
+  rewards = combined([RIGHT], asked=question(answer="\\frac{1}{"))
   assert (rewards.total, rewards.valid, rewards.verdicts) == ([0.0], [False], ["no_verdict"])
   assert rewards.errors == [
-    "accuracy on question '3+5': no rule reads the answer 'eight' of kind 'maths'"
+    "accuracy on question '3+5': the verifier of kind 'maths' was lost, or cannot read "
+    "'\\\\frac{1}{'"
   ]
 
 
@@ -94,6 +131,63 @@ def test_a_part_without_weight_masks_nothing():
   assert rewards.valid == [True]
   assert rewards.total == pytest.approx([1.1])
   assert rewards.errors == ["language on question '3+5': no script known for language 'tlh'"]
+
+
+def test_a_weight_follows_its_schedule():
+  """Preference rewards act in the last 400 of 1,700 steps only (arXiv 2501.12948v2 B.4.1)."""
+  late = (("language", ((0, 0.0), (1300, 1.0))),)
+  cfg = dataclasses.replace(CONFIG, schedules=late)
+  assert combined([RIGHT], cfg, step=1299).total == pytest.approx([1.1])
+  assert combined([RIGHT], cfg, step=1300).total == pytest.approx([1.22])
+  assert combined([RIGHT], cfg, step=0).parts["language"] == pytest.approx([0.4])
+
+
+def test_a_general_prompt_has_its_preference_reward_in_place_of_accuracy():
+  """R = R_reasoning + R_general + R_language, each where it has a say (eq. 8-10)."""
+  cfg = dataclasses.replace(CONFIG, general=((f"{__name__}:half", 2.0),))
+  general = combined([RIGHT], cfg, question(kind="helpful", answer=None))
+  # 2 * .5 + .1 + .3 * .4
+  assert general.total == pytest.approx([1.22])
+  assert general.parts["accuracy"] == [None]
+  assert general.verdicts == ["timeout"]
+  ruled = combined([RIGHT], cfg)
+  assert ruled.total == pytest.approx([1.22])
+  assert ruled.parts[f"{__name__}:half"] == [None]
+  assert ruled.verdicts == ["right"]
+  assert "reward/accuracy" not in combine.metrics(general)
+
+
+def test_shaping_is_off_unless_it_has_a_weight():
+  assert set(combined([RIGHT]).parts) == {"accuracy", "format", "language"}
+  on = dataclasses.replace(CONFIG, shaping=dataclasses.replace(OFF, repetition=0.5))
+  text = "<think>so so so so so so so</think><answer>8</answer>"
+  plain, shaped = combined([text]), combined([text], on)
+  assert shaped.parts["repetition"][0] < 0
+  assert shaped.total[0] == pytest.approx(plain.total[0] + 0.5 * shaped.parts["repetition"][0])
+
+
+def test_languages_of_one_script_are_told_apart_where_they_are_named():
+  french = "je pense que la réponse est donc huit et pas autre chose du tout"
+  text = f"<think>{french}</think><answer>8</answer>"
+  assert combined([text]).parts["language"] == [1.0]
+  named = dataclasses.replace(CONFIG, languages=("en", "fr"))
+  assert combined([text], named).parts["language"][0] < 0.5
+
+
+def test_questions_that_can_never_be_graded_are_found_before_training():
+  make = lambda name, **fields: questions.Question(id=name, prompt="?", **fields)
+  asked = [
+    make("good", answer="8"),
+    make("broken", answer="\\frac{1}{"),
+    make("letter", answer="B", kind="choice"),
+    make("klingon", answer="8", language="tlh"),
+    make("chat", kind="helpful"),
+  ]
+  kept, faults = combine.gradable(asked, CONFIG, VERIFIERS["answer_tag"])
+  assert [question.id for question in kept] == ["good", "letter"]
+  assert set(faults) == {"broken", "klingon", "chat"}
+  assert "no mathematics" in faults["broken"]
+  assert "reward model" in faults["chat"]
 
 
 def test_own_rewards_are_weighted_and_named():
@@ -149,6 +243,10 @@ def test_a_path_is_resolved_to_its_function():
     ({"accuracy": math.nan}, "weight nan of reward 'accuracy'"),
     ({"own": (("m:f", 1.0), ("m:f", 2.0))}, "name each once"),
     ({"own": (("format", 1.0),)}, "name each once"),
+    ({"own": (("overlong", 1.0),)}, "name each once"),
+    ({"own": (("m:f", 1.0),), "general": (("m:f", 1.0),)}, "name each once"),
+    ({"schedules": (("brevity", ((0, 1.0),)),)}, "a schedule for reward 'brevity'"),
+    ({"schedules": (("format", ((5, 1.0),)),)}, "schedule of format"),
   ],
 )
 def test_a_config_that_cannot_work_is_refused(change, message):
@@ -158,7 +256,7 @@ def test_a_config_that_cannot_work_is_refused(change, message):
 
 def test_one_question_is_needed_for_each_response():
   with pytest.raises(ValueError, match="1 questions and 2 responses"):
-    combine.combine([question()], [response(RIGHT)] * 2, CONFIG)
+    combine.combine([question()], [response(RIGHT)] * 2, CONFIG, VERIFIERS["answer_tag"], 0)
 
 
 def test_means_leave_out_the_samples_without_a_verdict():
@@ -182,7 +280,7 @@ def test_means_leave_out_the_samples_without_a_verdict():
 
 
 def test_means_over_nothing_are_left_out():
-  names = set(combine.metrics(combined([RIGHT], asked=question(answer="eight"))))
+  names = set(combine.metrics(combined([RIGHT], asked=question(answer="\\frac{1}{"))))
   assert names == {f"verdict/{name}" for name in verdict.VERDICTS}
   assert combine.metrics(combined([])) == {}
 

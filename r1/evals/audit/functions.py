@@ -10,7 +10,8 @@ from typing import Any
 
 from r1.data import questions, responses
 from r1.evals.audit import suite
-from r1.rewards import form, maths, shaping
+from r1.rewards import form, shaping
+from r1.rewards.maths import grade
 
 LINES = re.compile(r"<think>\n.*?\n</think>\n<answer>\n.*?\n</answer>", re.DOTALL)
 TAG = re.compile(r"</?(?:think|answer)>")
@@ -18,14 +19,14 @@ IN_ORDER = ["<think>", "</think>", "<answer>", "</answer>"]
 TAG_LINES = ("<think>\n", "\n</think>\n", "\n<answer>\n", "\n</answer>")
 
 
-def reward_functions(row) -> suite.Ruling:
+def reward_functions(row, grader: grade.Grader) -> suite.Ruling:
   """Scores every completion of the row; one value that differs without a reason decides it."""
   rule = RULES.get(row["fn"])
   if rule is None:
     return suite.Ruling(outcome="skipped", mode=row["fn"], note="no such reward here")
   if note := _refused(row):
     return suite.Ruling(outcome="policy", mode=row["fn"], note=note)
-  said, wanted = rule(row), row["reward"]
+  said, wanted = rule(row, grader), row["reward"]
   notes = []
   for i, (ours, theirs) in enumerate(zip(said, wanted, strict=True)):
     if ours is not None and theirs is not None and abs(ours - theirs) <= 1e-9:
@@ -67,14 +68,15 @@ def _lengths(row) -> list[int]:
   return [len(text) for text in (_texts(row) if ids is None else ids)]
 
 
-def _graded(row) -> list[float | None]:
+def _graded(row, grader) -> list[float | None]:
   """Accuracy of each completion, None where the gold answer cannot be read."""
-  return [_maths(text, gold) for text, gold in zip(_texts(row), _solutions(row), strict=True)]
+  pairs = zip(_texts(row), _solutions(row), strict=True)
+  return [_maths(text, gold, grader) for text, gold in pairs]
 
 
-def _maths(text: str, gold: str) -> float | None:
+def _maths(text: str, gold: str, grader: grade.Grader) -> float | None:
   question = questions.Question(id="row", prompt="?", answer=gold)
-  score = maths.reward(question, _response(text), "boxed")
+  (score,) = grader.grade([question], [_response(text)], "boxed")
   return None if score.verdict == "no_verdict" else score.value
 
 
@@ -85,34 +87,34 @@ def _thought_ends(row) -> list[str]:
 # Our values, one per completion ----------------------------------------------------------------
 
 
-def _format(row) -> list[float]:
+def _format(row, _) -> list[float]:
   return [form.reward(None, _response(text)).value for text in _texts(row)]
 
 
-def _think_format(row) -> list[float]:
+def _think_format(row, _) -> list[float]:
   return [form.reward(None, _response(text), "boxed").value for text in _texts(row)]
 
 
-def _tag_count(row) -> list[float]:
+def _tag_count(row, _) -> list[float]:
   return [form.tags(None, _response(text)).value for text in _texts(row)]
 
 
-def _code_format(row) -> list[float]:
+def _code_format(row, _) -> list[float]:
   language = (row["factory_kwargs"] or {}).get("language", "python")
   return [form.fenced(None, _response(text), language).value for text in _texts(row)]
 
 
-def _steps(row) -> list[float]:
+def _steps(row, _) -> list[float]:
   return [shaping.steps(text) for text in _texts(row)]
 
 
-def _length(row) -> list[float | None]:
-  graded = _graded(row)
+def _length(row, grader) -> list[float | None]:
+  graded = _graded(row, grader)
   values = shaping.length(_lengths(row), [score == 1 for score in graded], _solutions(row))
   return [None if score is None else value for score, value in zip(graded, values)]
 
 
-def _cosine(row) -> list[float | None]:
+def _cosine(row, grader) -> list[float | None]:
   given = COSINE_DEFAULTS | (row["factory_kwargs"] or {})
   cfg = shaping.CosineConfig(
     limit=given["max_len"],
@@ -123,11 +125,11 @@ def _cosine(row) -> list[float | None]:
   )
   return [
     None if score is None else shaping.cosine(n, score == 1, cfg)
-    for n, score in zip(_lengths(row), _graded(row), strict=True)
+    for n, score in zip(_lengths(row), _graded(row, grader), strict=True)
   ]
 
 
-def _repetition(row) -> list[float]:
+def _repetition(row, _) -> list[float]:
   given = row["factory_kwargs"]
   completions = _argument(row, 0, "completion_ids", "completions")
   sequences = (
@@ -142,19 +144,19 @@ def _is_text(completion) -> bool:
   return isinstance(completion, str) or (bool(completion) and isinstance(completion[0], dict))
 
 
-def _overlong(row) -> list[float]:
+def _overlong(row, _) -> list[float]:
   given = row["factory_kwargs"]
   limit, buffer = given["max_completion_len"], given["soft_punish_cache"]
   return [shaping.overlong(len(ids), limit, buffer) for ids in _argument(row, 0, "completion_ids")]
 
 
-def _reasoning_accuracy(row) -> list[float | None]:
+def _reasoning_accuracy(row, grader) -> list[float | None]:
   """Accuracy of what follows the thought, whose end the row may spell in its own way."""
   values = []
   for text, gold in zip(_texts(row), _solutions(row), strict=True):
     for end in _thought_ends(row):
       text = text.replace(end, "</think>")
-    values.append(_maths(text, gold))
+    values.append(_maths(text, gold, grader))
   return values
 
 

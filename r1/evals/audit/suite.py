@@ -36,6 +36,12 @@ def compare(expected, said, mode: str) -> Ruling:
   return Ruling(outcome="false_neg" if less else "false_pos", mode=mode, note=note)
 
 
+def reasons(rulings: Sequence[Ruling]) -> dict[tuple[str, str], int]:
+  """How many rows were policy or skipped, by (outcome, note)."""
+  told = [(r.outcome, r.note) for r in rulings if r.outcome in ("policy", "skipped")]
+  return dict(collections.Counter(told))
+
+
 def tally(rulings: Sequence[Ruling], seconds: Sequence[float]) -> dict[str, float]:
   """Rows, the count of every outcome, and the median time of a judged row in milliseconds."""
   counts = collections.Counter(ruling.outcome for ruling in rulings)

@@ -5,11 +5,30 @@ import json
 import pytest
 
 from r1.evals.audit import functions
+from r1.rewards.maths import grade, symbolic
+from r1.rewards.workers import pool
+
+GRADER = grade.Grader(
+  pool.PoolConfig(
+    work=grade.WORK,
+    warm=tuple(symbolic.warm_up()),
+    workers=1,
+    seconds=1.0,
+    memory_bytes=2**30,
+    jobs=1_000,
+  )
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _workers_end():
+  yield
+  GRADER.close()
 
 
 def judged(fn, text, rewarded, **more):
   row = {"fn": fn, "args": [[[{"content": text}]]], "kwargs": {}, "factory_kwargs": None}
-  return functions.reward_functions(row | {"reward": [rewarded]} | more)
+  return functions.reward_functions(row | {"reward": [rewarded]} | more, GRADER)
 
 
 def solved(fn, text, gold, reward, **more):
@@ -18,7 +37,7 @@ def solved(fn, text, gold, reward, **more):
 
 def test_every_recorded_row_agrees(test_data):
   with open(test_data / "graders" / "reward_functions.jsonl", encoding="utf-8") as lines:
-    found = [functions.reward_functions(json.loads(line)) for line in lines]
+    found = [functions.reward_functions(json.loads(line), GRADER) for line in lines]
   assert [ruling for ruling in found if ruling.outcome not in ("agree", "policy")] == []
   assert sum(ruling.outcome == "agree" for ruling in found) >= 56
 
