@@ -26,6 +26,7 @@ RL = {
   "reference_every": 0,
   "checkpoint_every": 1,
   "keep": 1,
+  "canaries_every": 1,
   "patience": 2,
 }
 
