@@ -86,7 +86,7 @@ def _system(python: str) -> list[str]:
     options += [*_folders(prefix), "--ro-bind", prefix, prefix]
   for folder in packages(python):
     options += ["--tmpfs", folder, "--remount-ro", folder]
-  options += ["--proc", "/proc"]
+  options += ["--proc", "/proc", "--perms", "0755", "--dir", "/dev"]
   for name in ("null", "zero", "full", "random", "urandom"):
     options += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
   for number, name in enumerate(("stdin", "stdout", "stderr")):
