@@ -104,7 +104,7 @@ def drive(jobs: dict[int, steps.Job], run: Box) -> dict[int, list[str]]:
 
 
 def plan(suites: Sequence[cases.Suite], run: Box) -> dict[str, list[dict] | str]:
-  """The calls that tests of Python code make, once for equal tests; a text says why there are none.
+  """A judge's first rulings, with the calls that the tests make; a text says why there are none.
 
   Nothing of a model's is run here, so what goes wrong is the fault of the tests.
   """
@@ -119,12 +119,8 @@ def _planned(result: program.Result) -> list[dict] | str:
   if rulings is None:
     last = result.runs[0].stderr.decode(errors="replace").rstrip().rpartition("\n")[2]
     return f"the tests did not end: {result.runs[0].status} {last[:200]}"
-  for number, ruling in enumerate(rulings, 1):
-    if ruling["status"] == "passed":
-      return f"test {number} passes whatever the program does"
-    if ruling["status"] != "pending":
-      return f"test {number} {ruling['status']}: {ruling['text']}"
-  return rulings
+  foreign = [ruling["text"] for ruling in rulings if ruling["status"] == "foreign"]
+  return f"a test cannot be kept apart from the code: {foreign[0]}" if foreign else rulings
 
 
 def _text(suite: cases.Suite) -> str:
@@ -132,7 +128,10 @@ def _text(suite: cases.Suite) -> str:
 
 
 def faults(questions: Sequence, run: Box) -> list[str]:
-  """What keeps questions of kind code from ever being graded, one line each; for the start."""
+  """What keeps questions of kind code from being graded as they should; for the start of a run.
+
+  One line each. Beside tests that cannot be read or run, those that pass or fail on their own.
+  """
   found, suites = [], {}
   for question in questions:
     try:
@@ -140,5 +139,12 @@ def faults(questions: Sequence, run: Box) -> list[str]:
     except ValueError as error:
       found.append(f"{question.id!r}: {error}")
   plans = plan(list(suites.values()), run)
-  told = {key: plans.get(_text(suite)) for key, suite in suites.items()}
-  return found + [f"{key!r}: {text}" for key, text in told.items() if isinstance(text, str)]
+  for key, suite in suites.items():
+    ready = plans.get(_text(suite), [])
+    if isinstance(ready, str):
+      found.append(f"{key!r}: {ready}")
+      continue
+    for number, ruling in enumerate(ready, 1):
+      if ruling["status"] != "pending":
+        found.append(f"{key!r}: test {number} {ruling['status']} without the code {ruling['text']}")
+  return found

@@ -75,8 +75,8 @@ class Session:
     An answer that is not there yet is a Remote whose use as a value is pending.
     """
     if args is not None and kwargs is not None:
-      args = tuple(map(remotes.value, args))
-      kwargs = {key: remotes.value(item) for key, item in kwargs.items()}
+      args = tuple(map(remotes.resolved, args))
+      kwargs = {key: remotes.resolved(item) for key, item in kwargs.items()}
     try:
       packed = [None if x is None else wire.pack(x, remotes.reference) for x in (args, kwargs)]
     except (wire.NotPlainError, remotes.ForeignError) as error:
@@ -163,8 +163,9 @@ class Rewritten(ast.NodeTransformer):
   """
 
   def visit_Assert(self, node: ast.Assert):
+    self.generic_visit(node)
     handler = ast.ExceptHandler(ast.Name("__pending__", ast.Load()), None, [ast.Pass()])
-    tried = ast.Try([self.generic_visit(node)], [handler], [], [])
+    tried = ast.Try([node], [handler], [], [])
     return ast.fix_missing_locations(ast.copy_location(tried, node))
 
   def visit_Compare(self, node: ast.Compare):

@@ -13,16 +13,19 @@ FORWARDED = {
   "__str__": str,
   "__repr__": repr,
 }
+
+
+def _reflected(function: Callable) -> Callable:
+  return lambda mine, other: function(other, mine)
+
+
 UNARY = ("neg", "pos", "abs", "invert", "index")
 BINARY = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift")
 COMPARED = ("eq", "ne", "lt", "le", "gt", "ge", "contains")
 VALUED = (
   {f"__{name}__": getattr(operator, name) for name in UNARY + BINARY + COMPARED}
   | {f"__{name}__": getattr(operator, f"{name}_") for name in ("and", "or")}
-  | {
-    f"__r{name}__": lambda mine, other, _op=getattr(operator, name): _op(other, mine)
-    for name in BINARY
-  }
+  | {f"__r{name}__": _reflected(getattr(operator, name)) for name in BINARY}
   | {
     f"__{kind.__name__}__": kind
     for kind in (bool, int, float, complex, bytes, hash, round, reversed, format)
@@ -58,8 +61,14 @@ class Remote:
   def __getattr__(self, name: str):
     if name.startswith("__") and name.endswith("__"):
       raise AttributeError(name)
-    mine = self._ask(self._base, self._name, None, None) if self._name else self
+    mine = resolved(self)
     return Remote(mine._ask, mine._base, name, mine._known) if remote(mine) else getattr(mine, name)
+
+  def __setattr__(self, name: str, value):
+    mine = resolved(self)
+    if not remote(mine):
+      raise ForeignError(f"the attribute {name} of a plain value is set")
+    mine._ask(mine._base, "__setattr__", (name, value), {})
 
   @property
   def __class__(self):
@@ -74,11 +83,16 @@ def remote(thing) -> bool:
   return type(thing) is Remote
 
 
-def value(thing):
-  """The plain value behind a stand-in, the stand-in itself where there is an object."""
-  if not remote(thing):
+def resolved(thing):
+  """The plain value or the object behind a stand-in for a variable; anything else itself."""
+  if not remote(thing) or not thing._name:
     return thing
-  mine = thing._ask(thing._base, thing._name, None, None) if thing._name else thing
+  return thing._ask(thing._base, thing._name, None, None)
+
+
+def value(thing):
+  """The plain value behind a stand-in, or a stand-in for what is known to be an object."""
+  mine = resolved(thing)
   if remote(mine) and not mine._known:
     raise PendingError
   return mine

@@ -10,6 +10,7 @@ from r1.rewards.sandbox import program
 
 ROOT = pathlib.Path(__file__).parents[3]
 MODULES = ("wire", "remotes", "player", "judge")  # what runs inside, of this package
+ANSWER = ("id", "value", "object", "raised", "text", "args")  # what player.answer says
 # A judge runs texts of the data set on plain values; its limits are not those of the answers.
 JUDGE_LIMITS = program.Limits(
   wall_s=20, build_s=1, cpu_s=20, memory_bytes=2 << 30, disk_bytes=1 << 20, output_bytes=8 << 20,
@@ -56,12 +57,18 @@ def judge(tests: Sequence[str], answers: Sequence[dict]) -> program.Program:
   return _inside("judge", {"tests": list(tests), "answers": list(answers)}, JUDGE_LIMITS)
 
 
-def answers(result: program.Result) -> Answers:
-  """What a player's output holds; lines that are no answers are the code's doing, and dropped."""
+def answers(result: program.Result, calls: Sequence[dict]) -> Answers:
+  """What a player's output holds.
+
+  Lines that answer no call, and what an answer should not hold, are the code's doing: dropped.
+  """
   (run,) = result.runs
   lines = run.stdout.split(b"\n")[:-1]  # a line that was cut off is none
-  said = [_object(line) for line in lines[1:]]
-  by_id = {answer["id"]: answer for answer in said if isinstance(answer.get("id"), str)}
+  asked = {call["id"] for call in calls}
+  by_id = {}
+  for said in map(_object, lines[1:]):
+    if isinstance(said.get("id"), str) and said["id"] in asked:
+      by_id[said["id"]] = {key: said[key] for key in ANSWER if key in said}
   return Answers(lines[:1] == [b"true"], by_id, run)
 
 

@@ -6,6 +6,7 @@ side by side keep the lanes of a sandbox busy (grade.drive).
 
 import dataclasses
 from collections.abc import Generator, Sequence
+from typing import TypeVar
 
 from r1.rewards.code import cases, compare, runs, wire
 from r1.rewards.sandbox import program
@@ -14,9 +15,12 @@ from r1.rewards.sandbox import program
 PASSED, FAILED, TIMEOUT, CRASHED, LOST = "right", "wrong", "timeout", "crashed", "no_verdict"
 BLOCKS = (1, 2, 4, 8)  # tests at once while one failure ends it all; the last size repeats
 PASSES = 16  # of the judge; a test that needs more stays undecided
+LOADING = ""  # the id under which it is told that the code did not load
 BROKEN = ("SyntaxError", "IndentationError", "TabError")
 
-Steps = Generator[program.Program, program.Result, list[str]]
+T = TypeVar("T")
+Talk = Generator[program.Program, program.Result, T]  # yields programs, is sent their results
+Steps = Talk[list[str]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,11 +97,19 @@ def _ended(run: program.Run) -> str:
 
 def returned(job: Job) -> Steps:
   """Calls the function with the arguments of each test and compares what it returns."""
-  groups = []
-  for number, test in enumerate(job.suite.tests):
-    args = [wire.pack(arg) for arg in test["input"]]
-    call = {"id": str(number), "base": None, "name": test["fn_name"], "args": args, "kwargs": {}}
-    groups.append([call])
+  none = wire.pack({})
+  groups = [
+    [
+      {
+        "id": f"{i}",
+        "base": None,
+        "name": t["fn_name"],
+        "args": wire.pack(t["input"]),
+        "kwargs": none,
+      }
+    ]
+    for i, t in enumerate(job.suite.tests)
+  ]
   answers = yield from answered(job, groups)
   outcomes = []
   for number, test in enumerate(job.suite.tests):
@@ -115,33 +127,36 @@ def _returned(test: dict, answer: dict) -> str:
     return FAILED
 
 
-def answered(job: Job, groups: Sequence[Sequence[dict]]) -> Generator:
+def answered(job: Job, groups: Sequence[Sequence[dict]]) -> Talk[dict[str, dict]]:
   """The answers, by id, to the calls of each group, which are those of one test.
 
-  All groups share one process as long as it lives. What ends it is tried once more alone, in a
-  process of its own, and then has the answer {"lost": outcome}; the others go on without it.
+  All groups share one process as long as it lives. The group that ends it is tried once more in
+  a process of its own, and then has the answers {"lost": outcome}; the others go on without it.
   """
   answers: dict[str, dict] = {}
-  todo, alone = [list(group) for group in groups], False
+  todo, alone = list(groups), False
   while todo:
-    batch = todo[:1] if alone else todo
+    batch, rest = (todo[:1], todo[1:]) if alone else (todo, [])
     calls = [call for group in batch for call in group]
-    result = yield runs.player(job.code, job.suite.prelude, calls, job.limits)
-    said = runs.answers(result)
+    said = runs.answers((yield _player(job, calls)), calls)
     answers |= said.by_id
-    unanswered = [g for g in batch if not said.loaded or {c["id"] for c in g} - said.by_id.keys()]
-    if not unanswered:
-      todo, alone = todo[len(batch) :], False
+    undone = [g for g in batch if not said.loaded or {c["id"] for c in g} - said.by_id.keys()]
+    unloadable = not said.loaded and said.run.status != "timeout"
+    if undone and not alone and not unloadable:
+      todo, alone = undone, True
       continue
-    hopeless = not said.loaded and said.run.status != "timeout"
-    if not (alone or hopeless or len(batch) == 1 and said.run.status != "timeout"):
-      todo, alone = todo[todo.index(unanswered[0]) :], True
-      continue
-    outcome = _ended(said.run)
-    given_up = todo if hopeless or not job.thorough else unanswered[:1]
-    answers |= {c["id"]: {"id": c["id"], "lost": outcome} for group in given_up for c in group}
-    todo, alone = todo[len(given_up) :], False
+    if undone:
+      given_up = undone + rest if unloadable or not job.thorough else undone
+      outcome = _ended(said.run)
+      ids = [c["id"] for g in given_up for c in g] + ([] if said.loaded else [LOADING])
+      answers |= {key: {"id": key, "lost": outcome} for key in ids}
+      rest = [] if given_up != undone else rest
+    todo, alone = rest, False
   return answers
+
+
+def _player(job: Job, calls: Sequence[dict]) -> program.Program:
+  return runs.player(job.code, job.suite.prelude, calls, job.limits)
 
 
 # Python code that asserts -----------------------------------------------------------------------
@@ -159,13 +174,16 @@ def asserted(job: Job) -> Steps:
       return [LOST if result.runs[0].status == "lost" else FAILED]
     rulings = fresh
     outcomes = [_asserted(ruling, answers) for ruling in rulings]
-    if LOST not in outcomes or FAILED in outcomes and not job.thorough:
+    if LOST not in outcomes or (FAILED in outcomes and not job.thorough):
       break
   return outcomes
 
 
 def _asserted(ruling: dict, answers: dict[str, dict]) -> str:
+  ids = [LOADING, *(call["id"] for call in ruling["calls"])]
+  lost = [answers[key]["lost"] for key in ids if "lost" in answers.get(key, {})]
+  if LOADING in answers:
+    return lost[0]
   if ruling["status"] in ("passed", "pending"):
     return PASSED if ruling["status"] == "passed" else LOST
-  lost = [answers[c["id"]]["lost"] for c in ruling["calls"] if "lost" in answers.get(c["id"], {})]
   return lost[0] if lost else FAILED

@@ -1,7 +1,8 @@
 """Plain Python values as JSON: the only thing that crosses between the processes of a grading.
 
-Tuples, sets, dicts with any keys, bytes and nan keep their kind. Nothing else crosses, subclasses
-of the plain types included. Imports the standard library alone: it also runs in the sandbox.
+Tuples, sets, dicts with any keys, bytes, nan and the plain types themselves keep their kind.
+Nothing else crosses, subclasses of the plain types included. Imports the standard library alone:
+it also runs in the sandbox.
 """
 
 import collections
@@ -15,8 +16,10 @@ INF = float("inf")
 SEQUENCES = {tuple: "t", set: "s", frozenset: "z", bytearray: "a"}
 # Standard types that equal a dict of the same items.
 MAPPINGS = (dict, collections.Counter, collections.OrderedDict, collections.defaultdict)
+TYPES = {t.__name__: t for t in (bool, int, float, complex, str, bytes, list, tuple, set, dict)}
 READERS = {tag: kind for kind, tag in SEQUENCES.items()} | {
   "d": dict,
+  "y": TYPES.__getitem__,
   "i": lambda text: int(text, 16),
   "f": float.fromhex,
   "b": bytes.fromhex,
@@ -58,6 +61,8 @@ def pack(value, foreign: Callable | None = None):
       return {"b": value.hex()}
     if kind is complex:
       return {"c": [value.real.hex(), value.imag.hex()]}
+    if kind is type and value in TYPES.values():
+      return {"y": value.__name__}
     if foreign is None:
       raise NotPlainError(f"a value of type {kind.__name__}, which is no plain data")
     return {"x": foreign(value)}
