@@ -97,25 +97,18 @@ def _ended(run: program.Run) -> str:
 
 def returned(job: Job) -> Steps:
   """Calls the function with the arguments of each test and compares what it returns."""
-  none = wire.pack({})
-  groups = [
-    [
-      {
-        "id": f"{i}",
-        "base": None,
-        "name": t["fn_name"],
-        "args": wire.pack(t["input"]),
-        "kwargs": none,
-      }
-    ]
-    for i, t in enumerate(job.suite.tests)
-  ]
+  groups = [[_call(str(i), test)] for i, test in enumerate(job.suite.tests)]
   answers = yield from answered(job, groups)
   outcomes = []
   for number, test in enumerate(job.suite.tests):
     answer = answers.get(str(number), {})
     outcomes.append(answer["lost"] if "lost" in answer else _returned(test, answer))
   return outcomes
+
+
+def _call(key: str, test: dict) -> dict:
+  args, kwargs = wire.pack(test["input"]), wire.pack({})
+  return {"id": key, "base": None, "name": test["fn_name"], "args": args, "kwargs": kwargs}
 
 
 def _returned(test: dict, answer: dict) -> str:
