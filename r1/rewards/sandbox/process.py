@@ -46,16 +46,18 @@ def run(
       cause = _read(live, limits, begin + limits.wall_s)
     finally:
       gone = _kill(live)
-  process, said = live.process, live.said
+  said = {name: bytes(content) for name, content in live.said.items()}
   seconds = time.monotonic() - begin
   exit_code = None if cause else _exit_code(said["status"])
   if not gone:
-    return program.lost(f"process {process.pid} of bwrap was killed {GONE_S} s ago and still is")
+    return program.lost(
+      f"process {live.process.pid} of bwrap was killed {GONE_S} s ago and still is"
+    )
   return program.Run(
     status=cause or _status(exit_code, said["stderr"], seconds, limits),
     exit_code=exit_code,
-    stdout=bytes(said["stdout"]),
-    stderr=bytes(said["stderr"]),
+    stdout=said["stdout"],
+    stderr=said["stderr"],
     seconds=seconds,
   )
 
