@@ -27,7 +27,14 @@ EXTRAS = {
   "hub": ["huggingface_hub>=0.30"],
   "tpu": ["jax[tpu]>=0.10,<0.13"],
   "cuda": ["jax[cuda13]>=0.10,<0.13"],
-  "test": ["pre-commit>=4.0", "pyright>=1.1.400", "pytest>=8.4", "pytest-xdist>=3.6", "ruff>=0.12"],
+  "test": [
+    "hypothesis>=6.100",
+    "pre-commit>=4.0",
+    "pyright>=1.1.400",
+    "pytest>=8.4",
+    "pytest-xdist>=3.6",
+    "ruff>=0.12",
+  ],
   "parity": ["peft>=0.17", "safetensors>=0.5", "torch>=2.6", "transformers>=5.0"],
 }
 

@@ -67,7 +67,8 @@ def _isolation(uid: int | None) -> list[str]:
     inside = str(USER_INSIDE)
     options += ["--unshare-user", "--disable-userns", "--uid", inside, "--gid", inside]
   else:  # held until _identity has given them up
-    options += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"):
+      options += ["--cap-add", capability]
   for name, value in ENVIRONMENT.items():
     options += ["--setenv", name, value]
   return options
@@ -86,7 +87,10 @@ def _system(python: str) -> list[str]:
     options += [*_folders(prefix), "--ro-bind", prefix, prefix]
   for folder in packages(python):
     options += ["--tmpfs", folder, "--remount-ro", folder]
-  options += ["--proc", "/proc", "--perms", "0755", "--dir", "/dev"]
+  # Process 1 inside is bubblewrap's, without limits or filter and, for an ordinary user, of the
+  # program's own uid: covered, so that its memory and descriptors cannot be opened.
+  options += ["--proc", "/proc", "--tmpfs", "/proc/1", "--remount-ro", "/proc/1"]
+  options += ["--perms", "0755", "--dir", "/dev"]
   for name in ("null", "zero", "full", "random", "urandom"):
     options += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
   for number, name in enumerate(("stdin", "stdout", "stderr")):

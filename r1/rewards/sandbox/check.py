@@ -13,7 +13,7 @@ LIMITS = program.Limits(
   wall_s=20.0,
   build_s=20.0,
   cpu_s=10.0,
-  memory_bytes=1 << 30,
+  memory_bytes=256 << 20,
   disk_bytes=1 << 20,
   output_bytes=1 << 16,
   processes=8,
@@ -62,6 +62,16 @@ os.write(release, b"x" * 64)
 print(json.dumps([name for name, could in done.items() if could]))
 """
 
+# Holds one and a half times the memory, in three processes that each stay below it.
+CROWD = """
+import os, time
+for _ in range(2):
+  if os.fork() == 0:
+    break
+held = b"x" * (128 << 20)
+time.sleep(5)
+"""
+
 
 def find_executables(python: str):
   """RuntimeError, with the package to install, unless all that a run starts is there."""
@@ -88,14 +98,18 @@ def prove(run: Callable[[Sequence[program.Program]], list[program.Result]]):
       "processes": LIMITS.processes,
     }
     stdin = json.dumps(given).encode()
-    (result,) = run(
-      [program.Program(code=PROBE, language="python", stdins=(stdin,), files={}, limits=LIMITS)]
+    probe, crowd = (
+      program.Program(code=code, language="python", stdins=(stdin,), files={}, limits=LIMITS)
+      for code in (PROBE, CROWD)
     )
-  (done,) = result.runs
+    (done,), (crowded,) = (result.runs for result in run([probe, crowd]))
   if done.status != "ok":
     raise RuntimeError(
       f"programs cannot be isolated: the first one came to {done.status!r} and said "
       f"{done.stderr.decode(errors='replace')[-500:]!r}. {HINT}"
     )
-  if escapes := json.loads(done.stdout):
+  escapes = json.loads(done.stdout)
+  if crowded.status != "memory":
+    escapes.append("hold more memory than its limit in several processes")
+  if escapes:
     raise RuntimeError(f"programs are not isolated: one could {', '.join(escapes)}. {HINT}")

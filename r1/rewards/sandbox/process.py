@@ -11,11 +11,12 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from r1.rewards.sandbox import program
+from r1.rewards.sandbox import memory, program
 
 CHUNK = 1 << 16  # bytes a read
 LAST_WORDS = 4096  # bytes at the end of stderr, where a runtime says that memory ran out
 OUT_OF_MEMORY = re.compile(rb"(?m)^MemoryError\b|std::bad_alloc|[Cc]annot allocate memory")
+WATCH_S = 0.1  # between two looks at the memory of all processes together
 GONE_S = 10.0  # for the kernel to take a killed sandbox down; longer means that it is stuck
 
 
@@ -26,7 +27,7 @@ class _Live:
   process: subprocess.Popen
   pipes: dict[int, str]  # descriptor to "stdout", "stderr" or "status"
   said: dict[str, bytearray]
-  init: list[int]  # a pidfd, from the moment that bubblewrap has told the process's number
+  init: dict[int, int]  # process 1 inside: its number here and a pidfd, once bubblewrap tells
 
 
 def run(
@@ -42,19 +43,21 @@ def run(
   begin = time.monotonic()
   with _started(argv, stdin, fds) as live:
     try:
-      cause = _read(live, limits.output_bytes, begin + limits.wall_s)
+      cause = _read(live, limits, begin + limits.wall_s)
     finally:
       gone = _kill(live)
-  process, said = live.process, live.said
+  said = {name: bytes(content) for name, content in live.said.items()}
   seconds = time.monotonic() - begin
   exit_code = None if cause else _exit_code(said["status"])
   if not gone:
-    return program.lost(f"process {process.pid} of bwrap was killed {GONE_S} s ago and still is")
+    return program.lost(
+      f"process {live.process.pid} of bwrap was killed {GONE_S} s ago and still is"
+    )
   return program.Run(
     status=cause or _status(exit_code, said["stderr"], seconds, limits),
     exit_code=exit_code,
-    stdout=bytes(said["stdout"]),
-    stderr=bytes(said["stderr"]),
+    stdout=said["stdout"],
+    stderr=said["stderr"],
     seconds=seconds,
   )
 
@@ -82,29 +85,34 @@ def _started(argv: Callable[[int], list[str]], stdin: int, fds: Sequence[int]) -
     assert process.stdout
     assert process.stderr
     pipes = {process.stdout.fileno(): "stdout", process.stderr.fileno(): "stderr", reader: "status"}
-    init: list[int] = []
-    stack.callback(lambda: [os.close(handle) for handle in init])
+    init: dict[int, int] = {}
+    stack.callback(lambda: [os.close(handle) for handle in init.values()])
     yield _Live(process, pipes, {name: bytearray() for name in pipes.values()}, init)
 
 
-def _read(live: _Live, limit: int, deadline: float) -> str | None:
+def _read(live: _Live, limits: program.Limits, deadline: float) -> str | None:
   """Reads until every pipe has ended; the status to report if it had to stop before that."""
   with selectors.DefaultSelector() as selector:
     for descriptor in live.pipes:
       selector.register(descriptor, selectors.EVENT_READ)
+    look = time.monotonic() + WATCH_S
     while selector.get_map():
-      left = deadline - time.monotonic()
-      if left <= 0:
+      now = time.monotonic()
+      if now >= deadline:
         return "timeout"
-      for key, _ in selector.select(left):
+      if now >= look:
+        if any(memory.exceeds(pid, limits.memory_bytes) for pid in live.init):
+          return "memory"
+        look = time.monotonic() + WATCH_S
+      for key, _ in selector.select(min(deadline, look) - now):
         chunk, name = os.read(key.fd, CHUNK), live.pipes[key.fd]
         if not chunk:
           selector.unregister(key.fd)
         live.said[name] += chunk
         if name == "status":
           _note_init(live)
-        elif len(live.said[name]) > limit:
-          del live.said[name][limit:]
+        elif len(live.said[name]) > limits.output_bytes:
+          del live.said[name][limits.output_bytes :]
           return "output"
   return None
 
@@ -114,7 +122,8 @@ def _note_init(live: _Live):
   first, told, _ = live.said["status"].partition(b"\n")
   if told and not live.init:
     with contextlib.suppress(ProcessLookupError):  # over already
-      live.init.append(os.pidfd_open(json.loads(first)["child-pid"]))
+      pid = json.loads(first)["child-pid"]
+      live.init[pid] = os.pidfd_open(pid)
 
 
 def _kill(live: _Live) -> bool:
@@ -124,11 +133,11 @@ def _kill(live: _Live) -> bool:
   """
   live.process.kill()
   with contextlib.suppress(ProcessLookupError):
-    for handle in live.init:
+    for handle in live.init.values():
       signal.pidfd_send_signal(handle, signal.SIGKILL)
   live.process.wait()
   with selectors.DefaultSelector() as selector:
-    for handle in live.init:
+    for handle in live.init.values():
       selector.register(handle, selectors.EVENT_READ)
     return not live.init or bool(selector.select(GONE_S))
 

@@ -23,7 +23,7 @@ class Limits:
   wall_s: float  # seconds by the clock, enforced from outside with SIGKILL
   build_s: float  # seconds by the clock for a compiler
   cpu_s: float  # seconds of processor time
-  memory_bytes: int  # address space of each process
+  memory_bytes: int  # address space of each process, and what all of them hold together
   disk_bytes: int  # everything it writes, in a file system of its own in memory
   output_bytes: int  # of stdout and of stderr; more ends the run
   processes: int  # alive at once, threads included
