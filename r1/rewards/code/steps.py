@@ -142,7 +142,7 @@ def answered(job: Job, groups: Sequence[Sequence[dict]]) -> Talk[dict[str, dict]
       given_up = undone + rest if unloadable or not job.thorough else undone
       outcome = _ended(said.run)
       ids = [c["id"] for g in given_up for c in g] + ([] if said.loaded else [LOADING])
-      answers |= {key: {"id": key, "lost": outcome} for key in ids}
+      answers |= {key: {"id": key, "lost": outcome} for key in ids if key not in answers}
       rest = [] if given_up != undone else rest
     todo, alone = rest, False
   return answers
@@ -158,9 +158,11 @@ def _player(job: Job, calls: Sequence[dict]) -> program.Program:
 def asserted(job: Job) -> Steps:
   """Has a judge evaluate the tests with the player's answers, until no answer is missing."""
   tests = [test["assert"] for test in job.suite.tests]
-  rulings, outcomes = job.plan, []
+  rulings, outcomes = job.plan, [LOST] * len(tests)
+  answers: dict[str, dict] = {}
   for _ in range(PASSES):
-    answers = yield from answered(job, [ruling["calls"] for ruling in rulings])
+    asked = [r["calls"] for r, outcome in zip(rulings, outcomes) if outcome == LOST]
+    answers |= yield from answered(job, asked)
     result = yield runs.judge(tests, list(answers.values()))
     fresh = runs.rulings(result)
     if fresh is None:

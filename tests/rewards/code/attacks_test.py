@@ -23,7 +23,7 @@ ASSERTS = (
   {"assert": f"def check(candidate):\n  assert candidate(3) == {SECRET}\ncheck(solve)"},
   {"assert": f"assert len({{solve(3), {SECRET}}}) == 1"},
   {"assert": f"assert isinstance(solve(3), int) and str(solve(3)) == '{SECRET}'"},
-  {"assert": f"try:\n  assert solve(3) == {SECRET}\nexcept ZeroDivisionError:\n  pass"},
+  {"assert": f"try:\n  solve(3)\nexcept Exception:\n  pass\nassert solve(3) == {SECRET}"},
 )
 STDIO = ({"input": "3\n", "output": f"{SECRET}\n"},)
 
@@ -96,7 +96,7 @@ ATTACKS = {
   "patched libraries": (
     "import json, math, operator, unittest\n"
     "math.isclose = operator.eq = lambda *a, **k: True\n"
-    "json.dumps = lambda *a, **k: '{\"id\": \"0\", \"lost\": \"right\"}'\n"
+    'json.dumps = lambda *a, **k: \'{"id": "0", "lost": "right"}\'\n'
     "unittest.TestCase.assertEqual = lambda *a: None\ndef solve(x): return 1"
   ),
   "shadowed names": (
@@ -150,7 +150,7 @@ ATTACKS = {
   ),
   "a thread that prints later": (
     "import threading, time\n"
-    "def late():\n  while True: time.sleep(0.01); print('{\"id\": \"0\", \"value\": 1}', flush=True)\n"
+    'def late():\n  while True: time.sleep(0.01); print(\'{"id": "0", "value": 1}\', flush=True)\n'
     "threading.Thread(target=late, daemon=True).start()\ndef solve(x): time.sleep(0.1)"
   ),
   "rewritten judge": (
