@@ -1,0 +1,1 @@
+"""Grading programs: what they print and return crosses a process boundary and is compared here."""
