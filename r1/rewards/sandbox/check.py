@@ -75,11 +75,11 @@ time.sleep(5)
 
 def find_executables(python: str):
   """RuntimeError, with the package to install, unless all that a run starts is there."""
-  missing = [name for name in bubblewrap.NEEDED if not shutil.which(name)]
+  missing = [name for name in bubblewrap.NEEDED if not shutil.which(name, path=bubblewrap.PATH)]
   if missing:
     raise RuntimeError(
-      f"programs cannot be isolated: {', '.join(missing)} not found on PATH; install them "
-      "(apt-get install bubblewrap util-linux bash)"
+      f"programs cannot be isolated: {', '.join(missing)} not found in {bubblewrap.PATH}; install "
+      "them (apt-get install bubblewrap util-linux bash)"
     )
   if not os.access(python, os.X_OK):
     raise RuntimeError(f"interpreter {python!r} given; uid {os.geteuid()} cannot execute it")

@@ -3,7 +3,7 @@ import tempfile
 
 import pytest
 
-from r1.rewards.sandbox import bubblewrap, check, lanes, memory, process, seccomp
+from r1.rewards.sandbox import bubblewrap, check, lanes, memory, seccomp
 from tests.rewards.sandbox import isolation
 
 pytestmark = isolation.needs_bubblewrap
@@ -88,15 +88,14 @@ def test_a_bubblewrap_that_cannot_start_gives_its_reason_and_what_to_change(monk
   fake = tmp_path / "bwrap"
   fake.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2; exit 1\n")
   fake.chmod(0o755)
-  monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-  monkeypatch.setattr(process.os, "defpath", f"{tmp_path}:{os.defpath}")
+  monkeypatch.setattr(bubblewrap, "PATH", f"{tmp_path}:{bubblewrap.PATH}")
   with pytest.raises(RuntimeError, match=r"(?s)'lost' and said .*No permissions.*max_user_names"):
     opened()
 
 
 def test_missing_executables_are_named_with_their_packages(monkeypatch, tmp_path):
-  monkeypatch.setenv("PATH", str(tmp_path))
-  with pytest.raises(RuntimeError, match=r"bwrap, .*not found on PATH; .*apt-get install bubble"):
+  monkeypatch.setattr(bubblewrap, "PATH", str(tmp_path))
+  with pytest.raises(RuntimeError, match=r"bwrap, .*not found in .*apt-get install bubble"):
     opened()
 
 
