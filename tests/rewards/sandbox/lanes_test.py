@@ -13,7 +13,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from r1.rewards.sandbox import lanes, program
+from r1.rewards.sandbox import bubblewrap, lanes, program
 from tests.rewards.sandbox import isolation
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -146,6 +146,20 @@ def test_exit_and_the_usual_names_are_there(box):
 def test_the_trainers_packages_cannot_be_imported(box):
   run = only(box, isolation.python("import pytest"))
   assert b"No module named 'pytest'" in run.stderr
+
+
+def test_a_virtual_environment_brings_its_packages(tmp_path):
+  version = pathlib.Path(bubblewrap.PYTHON).name
+  packages = tmp_path / "lib" / version / "site-packages"
+  packages.mkdir(parents=True)
+  (packages / "installed.py").write_text("VALUE = 7")
+  (tmp_path / "bin").mkdir()
+  (tmp_path / "bin/python").symlink_to(bubblewrap.PYTHON)
+  (tmp_path / "pyvenv.cfg").write_text(f"home = {pathlib.Path(bubblewrap.PYTHON).parent}\n")
+  tmp_path.chmod(0o755)
+  with lanes.open(1, str(tmp_path / "bin/python")) as box:
+    run = only(box, isolation.python("import installed; print(installed.VALUE)"))
+  assert run.stdout == b"7\n", run.stderr
 
 
 def test_processes_of_one_lane_do_not_count_in_another(box):
