@@ -11,6 +11,7 @@ REQUIRES = [
   "importlib_resources>=6.4",
   "jax>=0.10,<0.13",
   "jinja2>=3.1.6",
+  "math-verify[antlr4_13_2]==0.9.0",  # its verdicts are part of the results
   "matplotlib>=3.9",
   "ml-collections>=1.1",
   "numpy>=2.0",
@@ -19,6 +20,7 @@ REQUIRES = [
   "py3langid>=0.4,<0.5",
   "rich>=13.9",
   "sentencepiece>=0.2.1",
+  "sympy>=1.13",
   "tensorboardX>=2.6.4",
   "tensorflow-datasets>=4.9.10",
   "tokenizers>=0.21",

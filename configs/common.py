@@ -94,3 +94,18 @@ def adapters(rank: int) -> dict:
   """LoRA on every matrix of attention and of the dense MLPs; rank 0 trains all weights instead."""
   pattern = r"\w+/attn/\w+|\w+/feed/(gate|up|down)_(DF|FD)"
   return {"rank": rank, "alpha": 2.0 * max(rank, 1), "pattern": pattern}
+
+
+def verifier() -> dict:
+  """Limits of the processes that check answers, and of the programs that models write."""
+  limits = {"wall_s": 6.0, "build_s": 20.0, "cpu_s": 6.0, "memory_bytes": 2**29}
+  limits |= {"disk_bytes": 2**24, "output_bytes": 2**20, "processes": 32}
+  return {
+    "workers": 2,
+    "seconds": 1.0,
+    "memory_bytes": 2**30,
+    "jobs": 1_000,
+    "lanes": 2,
+    "url": "",
+    "code": {"credit": "all", "limits": limits},
+  }

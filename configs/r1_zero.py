@@ -62,7 +62,7 @@ def tiny(a) -> ml_collections.ConfigDict:
     "general": (),
     "schedules": (),
   }
-  c.verifier = {"workers": 2, "seconds": 1.0, "memory_bytes": 2**30, "jobs": 1_000}
+  c.verifier = common.verifier()
   c.optimizer = {
     "learning_rate": 1.5e-4,
     "warmup": 5,

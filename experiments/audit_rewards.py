@@ -19,9 +19,10 @@ import rich.box
 import rich.console
 import rich.table
 from absl import app, flags
+from ml_collections import config_flags
 
 from r1.data import questions
-from r1.evals.audit import functions, maths, suite, texts
+from r1.evals.audit import code, functions, maths, suite, texts
 from r1.rewards import accuracy, canaries
 
 SHOWN = 10  # differences told of a suite
@@ -39,6 +40,8 @@ def judges(verifier: accuracy.Verifier) -> dict[str, Callable[[dict], suite.Ruli
     "choice_extract": texts.choice_extract,
     "qa_match": texts.qa_match,
     "aggregate_metrics": texts.letters,
+    "code_exec": lambda row: code.judge(row, verifier.box),
+    "code_extract": code.judge_extract,
     "reward_functions": functools.partial(functions.reward_functions, grader=grader),
   }
 
@@ -106,14 +109,13 @@ def table(results: dict[str, dict], modes: dict[str, str]) -> rich.table.Table:
   return drawn
 
 
-def main(cases: str, out: str) -> int:
+def main(section, cases: str, out: str) -> int:
   """Runs everything, prints the table, writes the JSON; 1 if a hack was accepted."""
   started, console = time.monotonic(), rich.console.Console()
   say = functools.partial(console.print, markup=False, highlight=False, soft_wrap=True)
-  settings = {"workers": 2, "seconds": 1.0, "memory_bytes": 2**30, "jobs": 1_000}
   results, modes = {}, {}
   for mode in ("answer_tag", "boxed"):
-    with accuracy.Verifier(accuracy.VerifierConfig(mode=mode, **settings)) as verifier:
+    with accuracy.Verifier(accuracy.config(section, mode)) as verifier:
       modes[f"canaries/{mode}"] = mode
       results[f"canaries/{mode}"] = hacks(mode, verifier, say)
       if mode == "boxed" and cases:
@@ -131,6 +133,8 @@ def parse_flags(argv):
   """The flags, defined where they are read."""
   there = os.environ.get("R1_TEST_DATA")
   default = str(pathlib.Path(there) / "graders") if there else ""
+  recipe = pathlib.Path(__file__).parents[1] / "configs" / "verifiers.py"
+  config_flags.DEFINE_config_file("config", str(recipe), "limits of the verifiers")
   flags.DEFINE_string("cases", default, "folder of recorded cases; $R1_TEST_DATA/graders if set")
   flags.DEFINE_string("json", "", "where the counts go")
   return app.parse_flags_with_usage(argv)
@@ -138,5 +142,6 @@ def parse_flags(argv):
 
 if __name__ == "__main__":
   app.run(
-    lambda argv: sys.exit(main(flags.FLAGS.cases, flags.FLAGS.json)), flags_parser=parse_flags
+    lambda argv: sys.exit(main(flags.FLAGS.config, flags.FLAGS.cases, flags.FLAGS.json)),
+    flags_parser=parse_flags,
   )

@@ -82,7 +82,7 @@ def read(config) -> Stage:
     experts=experts.ExpertsConfig(**config.experts),
     batch=minibatch.BatchConfig(**config.batch),
     reward=combine.RewardConfig(**dict(config.reward) | {"shaping": shaped}),
-    verifier=accuracy.VerifierConfig(**config.verifier, mode=config.reward.mode),
+    verifier=accuracy.config(config.verifier, config.reward.mode),
     sampler=decode.SamplerConfig(**config.sampler, top_p=config.rl.top_p),
     eval=held_out.EvalConfig(**config.eval),
     optimizer=optimizer.OptimizerConfig(**config.optimizer, steps=updates),

@@ -18,9 +18,9 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 def verifier():
   """Graders of tagged answers, whose workers start when a test first needs them."""
   from r1.rewards import accuracy
+  from tests.rewards import settings
 
-  settings = {"workers": 2, "seconds": 1.0, "memory_bytes": 2**30, "jobs": 1_000}
-  with accuracy.Verifier(accuracy.VerifierConfig(mode="answer_tag", **settings)) as opened:
+  with accuracy.Verifier(settings.verifier("answer_tag")) as opened:
     yield opened
 
 

@@ -7,28 +7,16 @@ import time
 import pytest
 
 from r1.data import questions, responses
-from r1.rewards import accuracy, combine, shaping, verdict
+from r1.rewards import accuracy, combine, verdict
+from tests.rewards import settings
 
-OFF = shaping.ShapingConfig(
-  overlong=0.0,
-  limit=100,
-  buffer=50,
-  repetition=0.0,
-  ngram=2,
-  length=0.0,
-  cosine=0.0,
-  curve=shaping.CosineConfig(
-    limit=100, right_short=1.0, right_long=0.5, wrong_short=-1.0, wrong_long=-0.5
-  ),
-  steps=0.0,
-)
 CONFIG = combine.RewardConfig(
   accuracy=1.0,
   format=0.1,
   language=0.3,
   mode="answer_tag",
   languages=(),
-  shaping=OFF,
+  shaping=settings.OFF,
   own=(),
   general=(),
   schedules=(),
@@ -49,8 +37,7 @@ def response(text, truncated=False):
 @pytest.fixture(scope="module", autouse=True)
 def _verifiers(verifier):
   VERIFIERS["answer_tag"] = verifier
-  settings = {"workers": 1, "seconds": 1.0, "memory_bytes": 2**30, "jobs": 1_000}
-  with accuracy.Verifier(accuracy.VerifierConfig(mode="boxed", **settings)) as boxed:
+  with accuracy.Verifier(settings.verifier("boxed")) as boxed:
     VERIFIERS["boxed"] = boxed
     yield
 
@@ -159,7 +146,7 @@ def test_a_general_prompt_has_its_preference_reward_in_place_of_accuracy():
 
 def test_shaping_is_off_unless_it_has_a_weight():
   assert set(combined([RIGHT]).parts) == {"accuracy", "format", "language"}
-  on = dataclasses.replace(CONFIG, shaping=dataclasses.replace(OFF, repetition=0.5))
+  on = dataclasses.replace(CONFIG, shaping=dataclasses.replace(settings.OFF, repetition=0.5))
   text = "<think>so so so so so so so</think><answer>8</answer>"
   plain, shaped = combined([text]), combined([text], on)
   assert shaped.parts["repetition"][0] < 0

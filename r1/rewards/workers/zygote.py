@@ -78,8 +78,8 @@ def _become_worker(control: socket.socket, work: Callable, fd: int, memory: int,
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     serve(work, connection.Connection(fd))
-  except Exception:
-    traceback.print_exc()  # to the run's own stderr; the parent sees the worker go
+  except Exception as error:  # to the run's own stderr; the parent sees the worker go
+    traceback.print_exception(error)
   finally:
     os._exit(0)
 
