@@ -7,6 +7,7 @@ for rows that cannot be run here, look at what a row holds, never at which row i
 import base64
 import dataclasses
 import math
+import re
 import secrets
 
 from r1.data import questions
@@ -36,6 +37,10 @@ FORBIDDEN = (
   "subprocess",
   "sys",
   "threading",
+)
+# What a program is told that opens a path which only exists, or is only open, elsewhere.
+DENIED = re.compile(
+  r"(Permission denied|No such file or directory|Read-only file system): '/(?!tmp/)"
 )
 ENDS_WELL = {"assert": "assert True"}  # a test that any program passes if it runs to its end
 
@@ -183,14 +188,11 @@ def script(row: dict, box) -> suite.Ruling:
   succeeded = seen["status"] == "RunStatus.Success"
   if not wrong:
     return suite.Ruling(outcome="agree", mode="script")
-  if not succeeded and any(word in seen["run_result.stderr"] for word in DENIED):
+  if not succeeded and DENIED.search(seen["run_result.stderr"]):
     note = "writes outside its working directory and /tmp, which is not possible here"
     return suite.Ruling(outcome="policy", mode="script", note=note)
   outcome = "false_pos" if succeeded else "false_neg"
   return suite.Ruling(outcome=outcome, mode="script", note="; ".join(wrong))
-
-
-DENIED = ("Read-only file system", "Permission denied: '/", "No such file or directory: '/mnt/")
 
 
 def _seen(result: program.Result) -> dict[str, str]:

@@ -14,6 +14,7 @@ import json
 import os
 import random
 import sys
+import typing
 
 from r1.rewards.code import remotes, wire
 
@@ -41,7 +42,7 @@ def rule(test: str, index: int, answers: dict[str, dict]) -> dict:
   try:
     tree = ast.parse(test)
     names = free_names(tree)
-    space = {name: remotes.Remote(session.ask, None, name, True) for name in names.remote}
+    space = {name: remotes.Remote(session, None, name, True) for name in names.remote}
     space |= {name: __import__(name) for name in names.modules}
     space |= {"__name__": "tests", "__value__": remotes.value, "__pending__": remotes.PendingError}
     exec(compile(Rewritten().visit(tree), "tests.py", "exec"), space)
@@ -80,8 +81,7 @@ class Session:
     try:
       packed = [None if x is None else wire.pack(x, remotes.reference) for x in (args, kwargs)]
     except (wire.NotPlainError, remotes.ForeignError) as error:
-      self.foreign = f"handed to {name}(): {error}"
-      raise remotes.ForeignError(self.foreign) from error
+      self.refuse(f"handed to {name}(): {error}")
     said = json.dumps([self.index, base, name, *packed])
     self.seen[said] += 1
     key = hashlib.sha256(f"{self.seen[said]} {said}".encode()).hexdigest()[:16]
@@ -89,8 +89,13 @@ class Session:
     self.calls.append(call)
     if key not in self.answers:
       self.pending = True
-      return remotes.Remote(self.ask, key, "", False)
+      return remotes.Remote(self, key, "", False)
     return self.read(key, self.answers[key], args, name)
+
+  def refuse(self, reason: str) -> typing.NoReturn:
+    """Ends the test: something that is no plain data would have to cross, or be compared."""
+    self.foreign = reason
+    raise remotes.ForeignError(reason)
 
   def read(self, key: str, answer: dict, args: tuple | None, name: str):
     """The value of an answer; what was raised there is raised here, by its builtin type."""
@@ -106,7 +111,7 @@ class Session:
         restore(mine, theirs)
     if "value" in answer:
       return wire.unpack(answer["value"])
-    return remotes.Remote(self.ask, key, "", True)
+    return remotes.Remote(self, key, "", True)
 
 
 def restore(mine, theirs) -> None:

@@ -80,7 +80,7 @@ def answer(call: dict, namespace: dict, kept: dict) -> dict:
     said = {"id": call["id"]}
     said |= {"object": type(found).__name__} if value is None else {"value": value[0]}
     after = plain(args)
-    return said | ({"args": after[0]} if after and after != before else {})
+    return said | ({"args": after[0]} if before and after and after != before else {})
   except BaseException as error:  # whatever the code raises is its answer
     names = [kind.__name__ for kind in type(error).__mro__ if hasattr(builtins, kind.__name__)]
     return {"id": call["id"], "raised": names, "text": f"{type(error).__name__}: {error}"[:200]}

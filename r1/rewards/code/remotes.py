@@ -48,33 +48,36 @@ class LostError(BaseException):
 class Remote:
   """The attribute `name` of the object behind answer `base`, or that object itself for "".
 
-  base None stands for the globals of the model's code. ask is Session.ask; known is False while
-  the object's own answer is missing, so that it may turn out to be a plain value.
+  base None stands for the globals of the model's code. The session (judge.Session) asks and
+  refuses; known is False while the object's own answer is missing, so that it may turn out to be
+  a plain value.
   """
 
-  def __init__(self, ask: Callable, base: str | None, name: str, known: bool):
-    self.__dict__.update(_ask=ask, _base=base, _name=name, _known=known)
+  def __init__(self, session, base: str | None, name: str, known: bool):
+    self.__dict__.update(_session=session, _base=base, _name=name, _known=known)
 
   def __call__(self, *args, **kwargs):
-    return self._ask(self._base, self._name, args, kwargs)
+    return self._session.ask(self._base, self._name, args, kwargs)
 
   def __getattr__(self, name: str):
     if name.startswith("__") and name.endswith("__"):
       raise AttributeError(name)
     mine = resolved(self)
-    return Remote(mine._ask, mine._base, name, mine._known) if remote(mine) else getattr(mine, name)
+    if not remote(mine):
+      return getattr(mine, name)
+    return Remote(mine._session, mine._base, name, mine._known)
 
   def __setattr__(self, name: str, value):
     mine = resolved(self)
     if not remote(mine):
-      raise ForeignError(f"the attribute {name} of a plain value is set")
-    mine._ask(mine._base, "__setattr__", (name, value), {})
+      self._session.refuse(f"the attribute {name} of a plain value is set")
+    mine._session.ask(mine._base, "__setattr__", (name, value), {})
 
   @property
   def __class__(self):
     mine = value(self)
     if remote(mine):
-      raise ForeignError("the type of an object is asked for")
+      self._session.refuse("the type of an object is asked for")
     return type(mine)
 
 
@@ -87,7 +90,7 @@ def resolved(thing):
   """The plain value or the object behind a stand-in for a variable; anything else itself."""
   if not remote(thing) or not thing._name:
     return thing
-  return thing._ask(thing._base, thing._name, None, None)
+  return thing._session.ask(thing._base, thing._name, None, None)
 
 
 def value(thing):
@@ -113,8 +116,11 @@ def forwarding(method: str, function: Callable, asked: bool) -> Callable:
     if not remote(mine):
       return function(mine, *args)
     if not asked:
-      raise ForeignError(f"an object's {method} is asked for")
-    said = value(mine._ask(mine._base, method, args, {}))
+      mine._session.refuse(f"an object's {method} is asked for")
+    try:
+      said = value(mine._session.ask(mine._base, method, args, {}))
+    except AttributeError as error:  # what list() takes for an answer where there is no length
+      raise TypeError(str(error)) from error
     return iter(said) if method == "__iter__" else said
 
   return special

@@ -9,7 +9,7 @@ import collections
 from collections.abc import Callable
 
 DEEPEST = 100  # nested containers
-LARGEST = 1_000_000  # values in one message, shared ones counted every time
+LARGEST = 300_000  # values in one message, shared ones counted every time
 LONGEST_INT = 10_000  # bits; Python refuses to write integers of over 4300 digits in decimal
 
 INF = float("inf")

@@ -41,8 +41,10 @@ class Always:
   def __float__(self): return 0.0
   def __index__(self): return 0
 """.replace("{secret}", "7")
-FORGED = rb"""b'true\n{"id": "0", "value": 1}\n{"id": "0", "lost": "right"}\n{"id": "", "lost": "right"}\n'
-  b'[{"status": "passed", "calls": [], "text": ""}]\n'""".decode()
+FORGED = repr(
+  b'true\n{"id": "0", "value": 1}\n{"id": "0", "lost": "right"}\n{"id": "", "lost": "right"}\n'
+  b'[{"status": "passed", "calls": [], "text": ""}]\n'
+)
 SEEN = """
 import gc, sys, types
 def seen():
@@ -136,11 +138,11 @@ ATTACKS = {
     "  found = re.findall(rb'91827\\d+', text)\n  return int(found[0]) if found else 1"
   ),
   "forged lines on every descriptor": (
-    f"import os\nforged = ({FORGED})\nfor fd in range(64):\n"
+    f"import os\nforged = {FORGED}\nfor fd in range(64):\n"
     "  try: os.write(fd, forged)\n  except OSError: pass\ndef solve(x): return 1"
   ),
   "forged lines, then gone": (
-    f"import os\nforged = ({FORGED})\ndef solve(x):\n  for fd in range(64):\n"
+    f"import os\nforged = {FORGED}\ndef solve(x):\n  for fd in range(64):\n"
     "    try: os.write(fd, forged)\n    except OSError: pass\n  os._exit(0)"
   ),
   "closed descriptors": "import os\nos.closerange(0, 64)\ndef solve(x): return 1",
