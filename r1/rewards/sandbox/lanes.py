@@ -67,7 +67,11 @@ class Lanes:
     files.setdefault(name, (source, "0644"))
     if build and build.status != "ok":
       return program.Result(build=build, runs=())
-    runs = [self._isolated(command, stdin, files, given.limits, uid) for stdin in given.stdins]
+    runs = []
+    for stdin in given.stdins:
+      runs.append(self._isolated(command, stdin, files, given.limits, uid))
+      if given.until_failure and runs[-1].status != "ok":
+        break
     return program.Result(build=build, runs=tuple(runs))
 
   def _isolated(

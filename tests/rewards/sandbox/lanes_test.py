@@ -48,6 +48,13 @@ def test_each_stdin_has_a_run_of_its_own_in_order(box):
   assert [run.exit_code for run in result.runs] == [0, 0, 1]
 
 
+def test_runs_end_with_the_first_failure_if_wanted(box):
+  given = isolation.python("exit(int(input()))", b"0", b"1", b"0")
+  assert len(box.run([given])[0].runs) == 3
+  (result,) = box.run([dataclasses.replace(given, until_failure=True)])
+  assert [run.exit_code for run in result.runs] == [0, 1]
+
+
 def test_results_keep_the_order_of_the_programs(box):
   waits = [0.4, 0.0, 0.2, 0.0, 0.1]
   code = "import time\nwait = float(input())\ntime.sleep(wait)\nprint(wait)"
