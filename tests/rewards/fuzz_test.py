@@ -95,7 +95,9 @@ def amounts(gold, mode, text):
 
 
 def words_or_signs(text):
-  text = re.sub(r"\\(?:text|textbf|mathrm|mathbf|boxed)\b|答案[是为]?", " ", narrow(text).casefold())
+  text = re.sub(
+    r"\\(?:text|textbf|mathrm|mathbf|boxed)\b|答案[是为]?", " ", narrow(text).casefold()
+  )
   text = re.sub(r"\b(?:the|an?|final|answer|is)\b", " ", text)
   return re.findall(r"[\w.%+/−²½-]", text.replace("$", ""))
 
