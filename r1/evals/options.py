@@ -22,15 +22,16 @@ ANSWER = "|".join(
 NOT = "|".join(
   (
     r"\bnot\b|n['’]t\b|\bcannot\b|\bnever\b|\bneither\b|\brather\s+than\b|\binstead\s+of\b",
-    r"\brul(?:e|es|ed|ing)\s+out\b|\beliminat\w*|\bexclud\w*|不|非|排除|没有|\bpas\b|\bnon\b|\bno\b",
+    r"\brul(?:e|es|ed|ing)\s+out\b|\beliminat\w*|\bexclud\w*|不|非|排除|没有|\bpas\b|\bnon\b|\bno\b(?!\s+doubt)",
     r"\bnicht\b|\bkein\w*|\bniet\b|\binte\b|\bnie\b|\bkhông\b|\bbukan\b|\bsio\b|\bне\b|\bδεν\b|ليس|ไม่",
   )
 )
+DECLARED_AFTER = re.compile(
+  r"[)\]}*$\"'.]*\s+is\s+(?:\w+\s+)?the\s+(?:(?:correct|right|best)\s+)?(?:answer|option|choice|one)\b"
+)
 # Languages whose verb ends the clause deny what stands before.
 DENIED_AFTER = re.compile(r"[^.!?。A-Z\n]{0,12}?(?:नहीं|ではな|じゃな|아니|değil|নয়|కాదు|அல்ல)")
-TURN = (
-  r"[.!?;](?=\s|$)|[。！？；।,，]|\b(?:but|so|therefore|thus|hence)\b|而是|但|所以|因此|(\n\s*\n)"
-)
+TURN = r"[.!?;](?=\s|$)|[।,]|\b(?:but|so|therefore|thus|hence)\b|而是|但|所以|因此|(\n\s*\n)"
 LETTER = r"(?<![A-Za-z0-9\\])(?<![A-Za-z]['’])([A-J])(?![A-Za-z0-9]|['’][A-Za-z]|\.[A-Za-z])"
 TOKEN = re.compile(
   rf"(?P<answer>{ANSWER})|(?P<no>{NOT})|(?P<turn>{TURN})|(?-i:(?P<letter>{LETTER}))",
@@ -44,9 +45,10 @@ WORD = {
 POINTED = re.compile(
   r"(?:\bis|\bbe|'s|\boption|\bchoice|\banswer|[:：({\[*\"是为选])\s*$", re.IGNORECASE
 )
+NEXT = r"[(\[{*$\"']*([A-J])(?![A-Za-z0-9])[)\]}*$\"']*"
 HEDGE = re.compile(
-  r"[)\]}*$\"'.]*\s*(?:(?:\bor\b|\band\b|[/&、和或与及])\s*[(\[{*$\"']*([A-J])(?![A-Za-z0-9])"
-  r"|,\s*[(\[{*$\"']*([A-J])[)\]}*$\"']*\s*(?:[,./]|\bor\b|\band\b|$))"
+  r"[)\]}*$\"'.]*\s*"
+  rf"(?:,?\s*(?:\bor\b|\band\b|[/&、和或与及])\s*{NEXT}|,\s*{NEXT}(?=\s*(?:[,./]|\bor\b|\band\b|$)))"
 )
 
 
@@ -60,7 +62,7 @@ def settled(text: str, count: int) -> str | None:
   _, _, text = text.rpartition("</think>")
   if "<think>" in text:
     return None
-  text = spelling.half_width(text[-TAIL:])
+  text = spelling.half_width(re.sub("([。！？；])", r"\1 ", text[-TAIL:]))
   declared, mentioned = _read(text, choice.LETTERS[:count])
   if declared:
     return declared[-1]
@@ -69,21 +71,30 @@ def settled(text: str, count: int) -> str | None:
 
 def _read(text: str, known: str) -> tuple[list[str | None], set[str]]:
   """Declarations in order (None for a hedge), and the letters that are not denied."""
-  declared, mentioned = [], set()
-  opened, denied = None, False
-  for token in TOKEN.finditer(text):
+  declared: list[str | None] = []
+  mentioned: set[str] = set()
+  opened, denied, at = None, False, 0
+  while token := TOKEN.search(text, at):
+    at = token.end()
     if token["answer"]:
-      opened, denied = token.end(), False
+      opened, denied = at, False
     elif token["no"]:
       denied = True
     elif token["turn"]:
-      opened, denied = (opened if token["turn"] in ",，" else None), False
-    elif token["letter"] in known and not _is_word(text, token) and not denied:
-      if DENIED_AFTER.match(text, token.end()):
+      opened, denied = (opened if token["turn"] == "," else None), False
+    elif token["letter"] in known and not (denied or _is_word(text, token)):
+      if DENIED_AFTER.match(text, at):
         continue
-      mentioned.add(token["letter"])
-      if opened is not None and token.start() - opened <= REACH:
-        declared.append(None if HEDGE.match(text, token.end()) else token["letter"])
+      named = token["letter"]
+      mentioned.add(named)
+      while hedge := HEDGE.match(text, at):
+        named, at = None, hedge.end()
+        mentioned.add(hedge[1] or hedge[2])
+      if after := DECLARED_AFTER.match(text, at):
+        declared.append(named)
+        at = after.end()  # its "answer" opens nothing
+      elif opened is not None and token.start() - opened <= REACH:
+        declared.append(named)
       opened = None
   return declared, mentioned
 

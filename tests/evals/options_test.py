@@ -23,7 +23,11 @@ DECLARED = [
   ("Answer: A because B fails", "A"),
   ("Answer: A\n\nNo wait.\n\nAnswer: C", "C"),  # simple-evals would take the first
   ("<think>Answer: A</think>Answer: C", "C"),
+  ("B is the correct answer, A is not", "B"),
+  ("(D) is clearly the best choice.", "D"),
+  ("The answer is no doubt C", "C"),
   ("答案是：B", "B"),
+  ("答案是B。A也不错", "B"),
   ("选项A错误，选项B正确，故选B", "B"),
   ("本题选择B选项", "B"),
   ("réponse est C non A", "C"),
@@ -61,6 +65,9 @@ NEITHER = [
   "CCC",
   "H2O and D2O",
   "Answer: K",
+  "A or B is the answer",
+  "A, B, or C is the answer",
+  "(A), (B) or (C)",
 ]
 
 
