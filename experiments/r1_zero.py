@@ -312,7 +312,7 @@ def finish(params, setup: Setup, step: int) -> None:
   results = [line for line in lines if "eval/greedy" in line]
   title = f"{min(len(setup.held), setup.stage.eval.questions)} held-out questions"
   setup.console.print(table.build(title, [("base", results[0]), ("R1-Zero", results[-1])]))
-  curves.draw(lines, setup.folder / "curves.png", "R1-Zero")
+  curves.draw(lines, curves.RL, setup.folder / "curves.png", "R1-Zero")
   for name in ("metrics.jsonl", "samples.jsonl", "curves.png", "checkpoints", "tensorboard"):
     setup.console.print(f"  {setup.folder / name}", soft_wrap=True)
 
