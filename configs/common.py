@@ -6,6 +6,10 @@ import ml_collections
 
 from r1.model import config, presets
 
+ADAM = {"b1": 0.9, "b2": 0.95, "eps": 1e-8, "clip": 1.0}
+ACCELERATOR = {"dtype": "bfloat16", "remat": "layer"}  # the runtime of a model that fills one
+POD = {"fsdp": 64, "tensor": 8}  # the mesh of the paper's model
+
 
 def parse(arg: str | None, **defaults) -> ml_collections.ConfigDict:
   """`--config=FILE.py:name=value,flag` to settings typed like their defaults.
@@ -77,6 +81,16 @@ def tiny_model() -> ml_collections.ConfigDict:
     }
     | runtime()
   )
+
+
+def machine(a) -> dict:
+  """The sections on where and how a stage computes: one device, every weight in float32."""
+  return {
+    "mesh": {"data": 1, "fsdp": 1, "tensor": 1, "expert": 1, "context": 1},
+    "runtime": runtime(),
+    "weights": "float32",  # of the parameters in memory
+    "lora": adapters(a.lora),
+  }
 
 
 def runtime() -> dict:

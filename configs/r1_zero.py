@@ -57,21 +57,14 @@ def tiny(a) -> ml_collections.ConfigDict:
     "mode": "answer_tag",
     "own": (),
   }
-  c.optimizer = {
+  c.optimizer = common.ADAM | {
     "learning_rate": 1.5e-4,
     "warmup": 5,
     "final": 1.0,
-    "b1": 0.9,
-    "b2": 0.95,
-    "eps": 1e-8,
     "weight_decay": 0.0,
-    "clip": 1.0,
   }
   c.eval = {"questions": 512, "wide": 128, "samples": 16, "limit": 108, "seed": 1234}
-  c.mesh = {"data": 1, "fsdp": 1, "tensor": 1, "expert": 1, "context": 1}
-  c.runtime = common.runtime()
-  c.weights = "float32"  # of the parameters in memory
-  c.lora = common.adapters(a.lora)
+  c.update(common.machine(a))
   return c
 
 
@@ -92,7 +85,7 @@ def small(a) -> ml_collections.ConfigDict:
   c.sampler = {"slots": 256, "prompt_bucket": 64}
   c.optimizer.learning_rate = 1e-5 if a.lora else 1e-6
   c.eval.update({"questions": 256, "wide": 64, "limit": 1024})
-  c.runtime.update({"dtype": "bfloat16", "remat": "layer"})
+  c.runtime.update(common.ACCELERATOR)
   return c
 
 
@@ -136,8 +129,8 @@ def paper(a) -> ml_collections.ConfigDict:
   c.reward.format = 1.0
   c.optimizer.update({"learning_rate": 3e-6, "weight_decay": 0.1})
   c.eval.update({"samples": 16, "limit": 32_768})
-  c.mesh.update({"fsdp": 64, "tensor": 8})
-  c.runtime.update({"dtype": "bfloat16", "remat": "layer"})
+  c.mesh.update(common.POD)
+  c.runtime.update(common.ACCELERATOR)
   return c
 
 

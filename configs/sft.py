@@ -52,21 +52,14 @@ def tiny(a) -> ml_collections.ConfigDict:
     "keep": 1,
     "patience": 5,
   }
-  c.optimizer = {
+  c.optimizer = common.ADAM | {
     "learning_rate": 1e-3,
     "warmup": 10,
     "final": 0.1,
-    "b1": 0.9,
-    "b2": 0.95,
-    "eps": 1e-8,
     "weight_decay": 0.1,
-    "clip": 1.0,
   }
-  c.mesh = {"data": 1, "fsdp": 1, "tensor": 1, "expert": 1, "context": 1}
   c.experts = {"balance": 1e-4, "bias_rate": 0.001}  # of a mixture (arXiv 2412.19437)
-  c.runtime = common.runtime()
-  c.weights = "float32"  # of the parameters in memory
-  c.lora = common.adapters(a.lora)
+  c.update(common.machine(a))
   return c
 
 
@@ -84,7 +77,7 @@ def small(a) -> ml_collections.ConfigDict:
     }
   )
   c.optimizer.learning_rate = 1e-4 if a.lora else 1e-5
-  c.runtime.update({"dtype": "bfloat16", "remat": "layer"})
+  c.runtime.update(common.ACCELERATOR)
   return c
 
 
@@ -105,8 +98,8 @@ def paper(a) -> ml_collections.ConfigDict:
     }
   )
   c.optimizer.update({"learning_rate": 5e-5, "final": 0.1})
-  c.mesh.update({"fsdp": 64, "tensor": 8})
-  c.runtime.update({"dtype": "bfloat16", "remat": "layer"})
+  c.mesh.update(common.POD)
+  c.runtime.update(common.ACCELERATOR)
   return c
 
 
