@@ -42,14 +42,17 @@ def choose(
 ) -> ml_collections.ConfigDict:
   """The recipe of the size that was asked for; `model=` alone asks for the small one.
 
+  tiny: makes a whole config of the arguments `a`; paper, small: what they change in it.
   A model of files brings its tokenizer, and the run its data, so `base`, which makes both from the
   embedded world, stays in the tiny recipe and where the model is a preset, which has no files.
   Raises ValueError where no size or more than one is given.
   """
   if a.tiny + a.paper > 1 or not (a.tiny or a.paper or a.model):
     raise ValueError(f"choose one of {file}:tiny, {file}:paper and {file}:model=MODEL")
-  c = tiny(a) if a.tiny else paper(a) if a.paper else small(a)
+  c = tiny(a)
   c.model = a.model
+  if not a.tiny:
+    c.update(paper(a) if a.paper else small(a))
   if not a.tiny and not is_preset(a.model):
     c.base = ml_collections.ConfigDict()
   return c

@@ -20,9 +20,7 @@ from configs import common, pretrain
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   """Settings after the colon: tiny, paper, data=FILE.jsonl, model=MODEL, lora=RANK, seed=N."""
   a = common.parse(arg, tiny=False, paper=False, data="", model="", lora=0, seed=0)
-  c = common.choose(a, "configs/sft.py", tiny=tiny, paper=paper, small=small)
-  c.data.file = a.data
-  return c
+  return common.choose(a, "configs/sft.py", tiny=tiny, paper=paper, small=small)
 
 
 def tiny(a) -> ml_collections.ConfigDict:
@@ -30,6 +28,7 @@ def tiny(a) -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
   c.base = pretrain.get_config(f"tiny,seed={a.seed}")
   c.data = {
+    "file": a.data,
     "share": 0.1,  # held out
     "count": 2000,
     "terms": ((5, 0.5), (6, 0.5)),
@@ -63,30 +62,27 @@ def tiny(a) -> ml_collections.ConfigDict:
   return c
 
 
-def small(a) -> ml_collections.ConfigDict:
+def small(a) -> dict:
   """A checkpoint of one's own on conversations of one's own; sizes for one accelerator."""
-  c = tiny(a)
-  c.data.share = 0.02
-  c.sft.update(
-    {
+  return {
+    "data": {"share": 0.02},
+    "sft": {
       "template": "chat" if common.is_preset(a.model) else "own",
       "conversations": 64,
       "row_tokens": 4096,
       "microbatch_tokens": 16_384,
       "overlong": "drop",
-    }
-  )
-  c.optimizer.learning_rate = 1e-4 if a.lora else 1e-5
-  c.runtime.update(common.ACCELERATOR)
-  return c
+    },
+    "optimizer": {"learning_rate": 1e-4 if a.lora else 1e-5},
+    "runtime": common.ACCELERATOR,
+  }
 
 
-def paper(a) -> ml_collections.ConfigDict:
+def paper(_) -> dict:
   """The paper's numbers; warm-up, weight decay, clip and the mask are choices."""
-  c = tiny(a)
-  c.data.share = 0.005
-  c.sft.update(
-    {
+  return {
+    "data": {"share": 0.005},
+    "sft": {
       "template": "chat",
       "epochs": 2,
       "conversations": 128,
@@ -95,12 +91,11 @@ def paper(a) -> ml_collections.ConfigDict:
       "eval_every": 100,
       "checkpoint_every": 500,
       "keep": 3,
-    }
-  )
-  c.optimizer.update({"learning_rate": 5e-5, "final": 0.1})
-  c.mesh.update(common.POD)
-  c.runtime.update(common.ACCELERATOR)
-  return c
+    },
+    "optimizer": {"learning_rate": 5e-5, "final": 0.1},
+    "mesh": common.POD,
+    "runtime": common.ACCELERATOR,
+  }
 
 
 def sweep():
