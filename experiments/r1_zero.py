@@ -198,7 +198,7 @@ def warn(lines, setup: Setup) -> None:
     setup.console.print(line, soft_wrap=True)
 
 
-def collect(params, ref, setup: Setup, number: int):
+def collect(params, ref, setup: Setup, number: int) -> tuple[rl.Scored, dict[str, float]]:
   """(scored rollout, seconds per part): sample, reward, and score rollout `number`."""
   stage, clock = setup.stage, [time.monotonic()]
   step = number * stage.batch.minibatches
@@ -234,7 +234,7 @@ def collect(params, ref, setup: Setup, number: int):
   )
   clock.append(time.monotonic())
   names = ("time/sample_s", "time/reward_s", "time/score_s")
-  return scored, dict(zip(names, np.diff(clock)))
+  return scored, dict(zip(names, np.diff(clock).tolist()))
 
 
 def learn(state, scored: rl.Scored, setup: Setup, number: int):
