@@ -6,6 +6,10 @@ import ml_collections
 
 from r1.model import config, presets
 
+ADAM = {"b1": 0.9, "b2": 0.95, "eps": 1e-8, "clip": 1.0}
+ACCELERATOR = {"dtype": "bfloat16", "remat": "layer"}  # the runtime of a model that fills one
+POD = {"fsdp": 64, "tensor": 8}  # the mesh of the paper's model
+
 
 def parse(arg: str | None, **defaults) -> ml_collections.ConfigDict:
   """`--config=FILE.py:name=value,flag` to settings typed like their defaults.
@@ -38,14 +42,17 @@ def choose(
 ) -> ml_collections.ConfigDict:
   """The recipe of the size that was asked for; `model=` alone asks for the small one.
 
+  tiny: makes a whole config of the arguments `a`; paper, small: what they change in it.
   A model of files brings its tokenizer, and the run its data, so `base`, which makes both from the
   embedded world, stays in the tiny recipe and where the model is a preset, which has no files.
   Raises ValueError where no size or more than one is given.
   """
   if a.tiny + a.paper > 1 or not (a.tiny or a.paper or a.model):
     raise ValueError(f"choose one of {file}:tiny, {file}:paper and {file}:model=MODEL")
-  c = tiny(a) if a.tiny else paper(a) if a.paper else small(a)
+  c = tiny(a)
   c.model = a.model
+  if not a.tiny:
+    c.update(paper(a) if a.paper else small(a))
   if not a.tiny and not is_preset(a.model):
     c.base = ml_collections.ConfigDict()
   return c
@@ -77,6 +84,16 @@ def tiny_model() -> ml_collections.ConfigDict:
     }
     | runtime()
   )
+
+
+def machine(a) -> dict:
+  """The sections on where and how a stage computes: one device, every weight in float32."""
+  return {
+    "mesh": {"data": 1, "fsdp": 1, "tensor": 1, "expert": 1, "context": 1},
+    "runtime": runtime(),
+    "weights": "float32",  # of the parameters in memory
+    "lora": adapters(a.lora),
+  }
 
 
 def runtime() -> dict:

@@ -39,14 +39,10 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     "vocabulary": 384,
     "tokenizer_documents": 8000,
   }
-  c.optimizer = {
+  c.optimizer = common.ADAM | {
     "learning_rate": 4e-3,
     "warmup": 100,
     "final": 0.05,
-    "b1": 0.9,
-    "b2": 0.95,
-    "eps": 1e-8,
     "weight_decay": 0.1,
-    "clip": 1.0,
   }
   return c

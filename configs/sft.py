@@ -20,9 +20,7 @@ from configs import common, pretrain
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   """Settings after the colon: tiny, paper, data=FILE.jsonl, model=MODEL, lora=RANK, seed=N."""
   a = common.parse(arg, tiny=False, paper=False, data="", model="", lora=0, seed=0)
-  c = common.choose(a, "configs/sft.py", tiny=tiny, paper=paper, small=small)
-  c.data.file = a.data
-  return c
+  return common.choose(a, "configs/sft.py", tiny=tiny, paper=paper, small=small)
 
 
 def tiny(a) -> ml_collections.ConfigDict:
@@ -30,6 +28,7 @@ def tiny(a) -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
   c.base = pretrain.get_config(f"tiny,seed={a.seed}")
   c.data = {
+    "file": a.data,
     "share": 0.1,  # held out
     "count": 2000,
     "terms": ((5, 0.5), (6, 0.5)),
@@ -52,48 +51,38 @@ def tiny(a) -> ml_collections.ConfigDict:
     "keep": 1,
     "patience": 5,
   }
-  c.optimizer = {
+  c.optimizer = common.ADAM | {
     "learning_rate": 1e-3,
     "warmup": 10,
     "final": 0.1,
-    "b1": 0.9,
-    "b2": 0.95,
-    "eps": 1e-8,
     "weight_decay": 0.1,
-    "clip": 1.0,
   }
-  c.mesh = {"data": 1, "fsdp": 1, "tensor": 1, "expert": 1, "context": 1}
   c.experts = {"balance": 1e-4, "bias_rate": 0.001}  # of a mixture (arXiv 2412.19437)
-  c.runtime = common.runtime()
-  c.weights = "float32"  # of the parameters in memory
-  c.lora = common.adapters(a.lora)
+  c.update(common.machine(a))
   return c
 
 
-def small(a) -> ml_collections.ConfigDict:
+def small(a) -> dict:
   """A checkpoint of one's own on conversations of one's own; sizes for one accelerator."""
-  c = tiny(a)
-  c.data.share = 0.02
-  c.sft.update(
-    {
+  return {
+    "data": {"share": 0.02},
+    "sft": {
       "template": "chat" if common.is_preset(a.model) else "own",
       "conversations": 64,
       "row_tokens": 4096,
       "microbatch_tokens": 16_384,
       "overlong": "drop",
-    }
-  )
-  c.optimizer.learning_rate = 1e-4 if a.lora else 1e-5
-  c.runtime.update({"dtype": "bfloat16", "remat": "layer"})
-  return c
+    },
+    "optimizer": {"learning_rate": 1e-4 if a.lora else 1e-5},
+    "runtime": common.ACCELERATOR,
+  }
 
 
-def paper(a) -> ml_collections.ConfigDict:
+def paper(_) -> dict:
   """The paper's numbers; warm-up, weight decay, clip and the mask are choices."""
-  c = tiny(a)
-  c.data.share = 0.005
-  c.sft.update(
-    {
+  return {
+    "data": {"share": 0.005},
+    "sft": {
       "template": "chat",
       "epochs": 2,
       "conversations": 128,
@@ -102,12 +91,11 @@ def paper(a) -> ml_collections.ConfigDict:
       "eval_every": 100,
       "checkpoint_every": 500,
       "keep": 3,
-    }
-  )
-  c.optimizer.update({"learning_rate": 5e-5, "final": 0.1})
-  c.mesh.update({"fsdp": 64, "tensor": 8})
-  c.runtime.update({"dtype": "bfloat16", "remat": "layer"})
-  return c
+    },
+    "optimizer": {"learning_rate": 5e-5, "final": 0.1},
+    "mesh": common.POD,
+    "runtime": common.ACCELERATOR,
+  }
 
 
 def sweep():

@@ -207,7 +207,7 @@ def warn(lines, setup: Setup) -> None:
     setup.console.print(line, soft_wrap=True)
 
 
-def collect(params, ref, setup: Setup, number: int):
+def collect(params, ref, setup: Setup, number: int) -> tuple[rl.Scored, dict[str, float]]:
   """(scored rollout, seconds per part): sample, reward, and score rollout `number`."""
   stage, clock = setup.stage, [time.monotonic()]
   step = number * stage.batch.minibatches
@@ -247,7 +247,7 @@ def collect(params, ref, setup: Setup, number: int):
   )
   clock.append(time.monotonic())
   names = ("time/sample_s", "time/reward_s", "time/score_s")
-  return scored, dict(zip(names, np.diff(clock)))
+  return scored, dict(zip(names, np.diff(clock).tolist()))
 
 
 def learn(state, scored: rl.Scored, setup: Setup, number: int):
@@ -337,7 +337,7 @@ def finish(params, setup: Setup, step: int) -> None:
   results = [line for line in lines if "eval/greedy" in line]
   title = f"{min(len(setup.held), setup.stage.eval.questions)} held-out questions"
   setup.console.print(table.build(title, [("base", results[0]), ("R1-Zero", results[-1])]))
-  curves.draw(lines, setup.folder / "curves.png", "R1-Zero")
+  curves.draw(lines, curves.RL, setup.folder / "curves.png", "R1-Zero")
   for name in ("metrics.jsonl", "samples.jsonl", "curves.png", "checkpoints", "tensorboard"):
     setup.console.print(f"  {setup.folder / name}", soft_wrap=True)
 

@@ -23,7 +23,7 @@ from r1.algorithms import sft as objective
 from r1.data import conversations
 from r1.data.worlds import arithmetic
 from r1.model import lora, transformer
-from r1.report import losses
+from r1.report import curves
 from r1.train import checkpoint, host, metrics, models, optimizer, run, sft, snapshot
 from r1.train import state as states
 from r1.train import step as steps
@@ -203,7 +203,8 @@ def train(setup: Setup, state) -> None:
       score = -values["sft/loss" if held is None else "eval/loss"]
       save(checkpointer, state, number, setup, max(-math.inf, score))  # so NaN is never best
   checkpointer.close()
-  losses.draw(metrics.read(setup.folder / "metrics.jsonl"), setup.folder / "curves.png", "SFT")
+  lines = metrics.read(setup.folder / "metrics.jsonl")
+  curves.draw(lines, curves.SFT, setup.folder / "curves.png", "SFT")
   for name in ("metrics.jsonl", "curves.png", "checkpoints", "tensorboard"):
     setup.console.print(f"  {setup.folder / name}", soft_wrap=True)
 

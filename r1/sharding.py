@@ -111,6 +111,7 @@ def placed(specs, mesh, rules: Rules | None):
   if mesh is None:
     homes = spec.tree_map(lambda s: SingleDeviceSharding(jax.devices()[0]), specs)
   else:
+    assert rules is not None, "a mesh comes with its rules"
     homes = shardings(specs, mesh, rules)
   return jax.tree.map(lambda s, home: s.update(sharding=home), spec.abstract(specs), homes)
 

@@ -46,7 +46,7 @@ def regularise(value, metrics: dict, aux: dict, weight_BL, cfg: ExpertsConfig):
   return value, metrics | {"load": load}
 
 
-def update_bias(params: dict, load: dict, rate: float) -> dict:
+def update_bias(params, load: dict, rate: float) -> dict:
   """The parameters with each router's bias one step towards even loads. load: {stack: [Z, E]}.
 
   A model without such a bias, or whose weights are frozen beside adapters, stays as it is.

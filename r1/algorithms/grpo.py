@@ -14,6 +14,7 @@ from flax import struct
 
 from r1 import dims
 from r1.algorithms import experts
+from r1.data import packing
 
 LOG_LIMIT = 20.0  # nats; exp(20) = 4.9e8 leaves float32 room for the sums
 
@@ -59,15 +60,15 @@ class GrpoBatch(struct.PyTreeNode):
   segment are neighbours and segment 0 is padding.
   """
 
-  token_BL: jax.Array
-  position_BL: jax.Array
-  segment_BL: jax.Array
-  target_BL: jax.Array
-  weight_BL: jax.Array
-  advantage_BL: jax.Array
-  old_logp_BL: jax.Array
-  ref_logp_BL: jax.Array
-  sampler_logp_BL: jax.Array
+  token_BL: packing.Array
+  position_BL: packing.Array
+  segment_BL: packing.Array
+  target_BL: packing.Array
+  weight_BL: packing.Array
+  advantage_BL: packing.Array
+  old_logp_BL: packing.Array
+  ref_logp_BL: packing.Array
+  sampler_logp_BL: packing.Array
 
 
 def clamp(log_BL):

@@ -25,11 +25,11 @@ NORMALISE = ("token", "response")
 class SftBatch(struct.PyTreeNode):
   """Packed rows of one micro-batch. weight_BL: of the target in the loss; 0 is never counted."""
 
-  token_BL: jax.Array
-  position_BL: jax.Array
-  segment_BL: jax.Array
-  target_BL: jax.Array
-  weight_BL: jax.Array
+  token_BL: packing.Array
+  position_BL: packing.Array
+  segment_BL: packing.Array
+  target_BL: packing.Array
+  weight_BL: packing.Array
 
 
 def token_weights(scored: Sequence[np.ndarray], normalise: str) -> list[np.ndarray]:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from r1.data import questions as records
+from r1.data import rows
 from r1.data.worlds import arithmetic
 from r1.text import chat, templates
 from r1.text import tokenizer as tokenizers
@@ -22,7 +22,6 @@ from r1.text import tokenizer as tokenizers
 ROLES = ("system", "user", "assistant", "tool")
 OVERLONG = ("refuse", "drop")
 OWN = "own"  # the template that came with the tokenizer
-SHOWN = 5  # broken lines that an error tells of
 PAIR = {"prompt", "response"}
 FREE = {"id", "meta"}  # keys that a line may carry for its owner's sake
 
@@ -69,26 +68,16 @@ def load(path: str | os.PathLike) -> list[Conversation]:
   name = os.fspath(path)
   if not pathlib.Path(name).is_file():
     raise ValueError(f"{name}: no such file; wanted .jsonl or .jsonl.gz with a conversation a line")
-  found, wrong = [], []
-  for number, row in records._lines(pathlib.Path(name)):
-    origin = f"{name}:{number}"
-    try:
-      found.append(Conversation(messages=_messages(row), origin=origin))
-    except ValueError as error:
-      wrong.append(f"{origin}: {error}")
-  if wrong:
-    rest = f"\n… and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-    raise ValueError("\n".join(wrong[:SHOWN]) + rest)
-  if not found:
-    raise ValueError(f"{name}: no conversation in it; wanted one JSON object a line")
-  return found
+
+  def make(number: int, row: dict) -> Conversation:
+    return Conversation(messages=_messages(row), origin=f"{name}:{number}")
+
+  wanted = "an object with the key 'messages'"
+  given = rows.lines(pathlib.Path(name))
+  return rows.collect(given, make, name=name, what="conversation", wanted=wanted)
 
 
-def _messages(row: dict | ValueError) -> tuple[Message, ...]:
-  if isinstance(row, ValueError):
-    raise row
-  if not isinstance(row, dict):
-    raise ValueError(f"a JSON {type(row).__name__}, wanted an object with the key 'messages'")
+def _messages(row: dict) -> tuple[Message, ...]:
   keys = set(row) - FREE
   if keys == PAIR:
     given = [

@@ -6,10 +6,13 @@ each. Index l holds token l and, as its target, the next token of the same segme
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import jax
 import numpy as np
 from flax import struct
 
-Scored = tuple[Sequence[int], Sequence[bool]]  # tokens; may the loss count this token?
+Array = np.ndarray | jax.Array  # rows are packed on the host and learned from on the device
+# Tokens; may the loss count this token?
+Scored = tuple[Sequence[int] | np.ndarray, Sequence[bool] | np.ndarray]
 
 
 class Packed(struct.PyTreeNode):
@@ -60,7 +63,7 @@ def stream(sequences: Iterable[Scored], row: int, rows: int) -> Iterator[Packed]
 
 
 def spread(
-  values: Sequence[Sequence[float]],
+  values: Sequence[Sequence[float] | np.ndarray],
   placement: Sequence[Sequence[int]],
   row: int,
   rows: int | None = None,

@@ -3,9 +3,7 @@
 A file is read and checked as a whole before anything is computed with it.
 """
 
-import collections
 import dataclasses
-import gzip
 import hashlib
 import json
 import os
@@ -14,11 +12,13 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
+from r1.data import rows as files
+
 KINDS = ("maths", "code", "choice", "short", "logic", "helpful", "safety")
 ANSWERED = ("maths", "choice", "short", "logic")  # kinds that a rule compares with an answer
+WANTED = "an object with the key 'prompt'"
 GSM8K = {"question", "answer"}
 GSM8K_TFDS = {"annotation", "short_answer"}  # what the TFDS builder of GSM8K adds
-SHOWN = 5  # broken lines that an error tells of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ def load(path: str | os.PathLike) -> list[Question]:
   name = os.fspath(path)
   folder, mark, split = name.rpartition("@")
   if pathlib.Path(name).is_file():
-    rows, stem = _lines(pathlib.Path(name)), pathlib.Path(name).name.split(".")[0]
+    rows, stem = files.lines(pathlib.Path(name)), pathlib.Path(name).name.split(".")[0]
   elif pathlib.Path(name).is_dir():
     rows, stem = _tfds(name, "train"), "train"
     name = f"{name}@train"
@@ -58,31 +58,20 @@ def load(path: str | os.PathLike) -> list[Question]:
   return _checked(rows, name, stem)
 
 
-def _checked(rows: Iterator[tuple[int, dict | ValueError]], name: str, stem: str) -> list[Question]:
-  found, wrong = [], []
-  lines: dict[str, int] = {}
-  for number, row in rows:
-    try:
-      question = _question(row, f"{stem}/{number}")
-      if question.id in lines:
-        raise ValueError(f"id {question.id!r} is that of line {lines[question.id]} too")
-      lines[question.id] = number
-      found.append(question)
-    except ValueError as error:
-      wrong.append(f"{name}:{number}: {error}")
-  if wrong:
-    rest = f"\n… and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-    raise ValueError("\n".join(wrong[:SHOWN]) + rest)
-  if not found:
-    raise ValueError(f"{name}: no question in it")
-  return found
+def _checked(rows: Iterator[files.Row], name: str, stem: str) -> list[Question]:
+  seen: dict[str, int] = {}
+
+  def make(number: int, row: dict) -> Question:
+    question = _question(row, f"{stem}/{number}")
+    if question.id in seen:
+      raise ValueError(f"id {question.id!r} is that of line {seen[question.id]} too")
+    seen[question.id] = number
+    return question
+
+  return files.collect(rows, make, name=name, what="question", wanted=WANTED)
 
 
-def _question(row: dict | ValueError, default_id: str) -> Question:
-  if isinstance(row, ValueError):
-    raise row
-  if not isinstance(row, dict):
-    raise ValueError(f"a JSON {type(row).__name__}, wanted an object with the key 'prompt'")
+def _question(row: dict, default_id: str) -> Question:
   if set(row) - GSM8K_TFDS == GSM8K:
     return _gsm8k(row, default_id)
   fields = {field.name for field in dataclasses.fields(Question)}
@@ -119,31 +108,7 @@ def _gsm8k(row: dict, default_id: str) -> Question:
   return Question(id=default_id, prompt=row["question"], answer=answer)
 
 
-def _lines(path: pathlib.Path) -> Iterator[tuple[int, dict | ValueError]]:
-  """(line number, row); empty lines are passed over."""
-  opened = gzip.open if path.suffix == ".gz" else open
-  with opened(path, "rb") as file:
-    for number, raw in enumerate(file, 1):
-      try:
-        text = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-        if text:
-          yield number, json.loads(text, object_pairs_hook=_once)
-      except UnicodeDecodeError:
-        yield number, ValueError("not UTF-8")
-      except json.JSONDecodeError as error:
-        yield number, ValueError(f"not JSON: {error.msg} at column {error.colno}")
-      except ValueError as error:
-        yield number, error
-
-
-def _once(pairs: list[tuple[str, object]]) -> dict:
-  counts = collections.Counter(key for key, _ in pairs)
-  if twice := sorted(key for key, count in counts.items() if count > 1):
-    raise ValueError(f"keys {twice} are given twice")
-  return dict(pairs)
-
-
-def _tfds(folder: str, split: str) -> Iterator[tuple[int, dict | ValueError]]:
+def _tfds(folder: str, split: str) -> Iterator[files.Row]:
   """Rows of an array_record builder directory: texts, with `tests` and `meta` as JSON texts."""
   if not (pathlib.Path(folder) / "dataset_info.json").is_file():
     raise ValueError(f"{folder}: no dataset_info.json in it, so it is no TFDS builder directory")

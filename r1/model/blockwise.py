@@ -68,8 +68,7 @@ def _scores(query_BNRLK, key_BNMK, see_B11LM):
   return jnp.where(see_B11LM, score_BNRLM, attention.NEVER)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _flash(causal, query, key, value, at_query, at_key, window):
+def _walk(causal, query, key, value, at_query, at_key, window):
   """Blocks in, blocks out: (out [I, B, N, R, L, W], logsumexp [I, B, N, R, L])."""
 
   def query_block(i):
@@ -94,6 +93,9 @@ def _flash(causal, query, key, value, at_query, at_key, window):
     return (out_BNRLW / safe_BNRL[..., None]).astype(value.dtype), lse_BNRL
 
   return jax.lax.map(query_block, jnp.arange(query.shape[0]))
+
+
+_flash = jax.custom_vjp(_walk, nondiff_argnums=(0,))  # a partial decorator would hide its type
 
 
 def _flash_forward(causal, query, key, value, at_query, at_key, window):

@@ -1,14 +1,15 @@
 """Checkpoints of a run: Orbax, sharded, atomic, restorable on another mesh."""
 
 import pathlib
+from typing import Any
 
 import jax
 from orbax.checkpoint import v1 as ocp
 
-training = ocp.training
+training: Any = ocp.training  # its policies do not have the types that its protocols ask for
 
 
-def open_folder(folder: pathlib.Path, *, keep: int) -> training.Checkpointer:
+def open_folder(folder: pathlib.Path, *, keep: int) -> ocp.training.Checkpointer:
   """A checkpointer that keeps the last `keep` steps and the one with the best `score`."""
   policies = training.preservation_policies
   best = policies.BestN(n=1, get_metric_fn=lambda metrics: metrics["score"], reverse=False)
@@ -20,7 +21,7 @@ def open_folder(folder: pathlib.Path, *, keep: int) -> training.Checkpointer:
   )
 
 
-def read_folder(folder: pathlib.Path) -> training.Checkpointer:
+def read_folder(folder: pathlib.Path) -> ocp.training.Checkpointer:
   """A checkpointer that only reads, so the folder may be that of a run that is still going."""
   return training.Checkpointer(folder.absolute(), cleanup_tmp_directories=False)
 

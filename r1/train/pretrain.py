@@ -45,11 +45,11 @@ class PretrainConfig:
 class Batch(struct.PyTreeNode):
   """Packed rows with the share of the loss that each target carries."""
 
-  token_BL: jax.Array
-  position_BL: jax.Array
-  segment_BL: jax.Array
-  target_BL: jax.Array
-  weight_BL: jax.Array
+  token_BL: packing.Array
+  position_BL: packing.Array
+  segment_BL: packing.Array
+  target_BL: packing.Array
+  weight_BL: packing.Array
 
 
 def train_tokenizer(world: arithmetic.World, cfg: PretrainConfig) -> tokenizers.Tokenizer:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jax import core
 
 from r1 import sharding, spec
 
@@ -44,7 +45,7 @@ def init(params, tx: optax.GradientTransformation, frozen: dict | None = None) -
 def _settle(state: TrainState) -> TrainState:
   """Counters live where the weights do: left to JAX, the first update would compile twice."""
   home = jax.tree.leaves(state.params)[0]
-  if isinstance(home, jax.core.Tracer):
+  if isinstance(home, core.Tracer):
     return state
   home = home.sharding
   if isinstance(home, jax.sharding.NamedSharding):

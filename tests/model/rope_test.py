@@ -8,18 +8,9 @@ import numpy as np
 import pytest
 
 from r1.model import rope
+from tests.model import latent
 
-YARN = rope.Scaling(
-  kind="yarn",
-  factor=4.0,
-  original=64,
-  low=1.0,
-  high=4.0,
-  truncate=True,
-  mscale=0.0,
-  mscale_all=0.0,
-  amplitude=None,
-)
+YARN = dataclasses.replace(latent.YARN, original=64, mscale=0.0, mscale_all=0.0)
 
 
 def test_rotary_angles_by_hand():

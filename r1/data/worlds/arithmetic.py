@@ -221,7 +221,7 @@ def _draw(rng: random.Random, world: World, terms: int | None) -> Problem:
   numbers, signs = [value], ""
   if terms is None:
     lengths, shares = zip(*world.terms)
-    terms = rng.choices(lengths, shares)[0]
+    terms = int(rng.choices(lengths, shares)[0])
   for _ in range(terms - 1):
     n = rng.randint(low, high)
     sign = rng.choice("+-")

@@ -127,24 +127,24 @@ def _text(suite: cases.Suite) -> str:
   return json.dumps([suite.kind, *suite.tests]) if suite.kind == cases.ASSERT else ""
 
 
-def faults(questions: Sequence, run: Box) -> list[str]:
-  """What keeps questions of kind code from being graded as they should; for the start of a run.
+def faults(questions: Sequence, run: Box) -> dict[str, str]:
+  """What keeps questions of kind code from being graded as they should, by id.
 
-  One line each. Beside tests that cannot be read or run, those that pass or fail on their own.
+  Beside tests that cannot be read or run, those that pass or fail on their own.
   """
-  found, suites = [], {}
+  found, suites = {}, {}
   for question in questions:
     try:
       suites[question.id] = cases.read(question)
     except ValueError as error:
-      found.append(f"{question.id!r}: {error}")
+      found[question.id] = str(error)
   plans = plan(list(suites.values()), run)
   for key, suite in suites.items():
     ready = plans.get(_text(suite), [])
     if isinstance(ready, str):
-      found.append(f"{key!r}: {ready}")
+      found[key] = ready
       continue
     for number, ruling in enumerate(ready, 1):
       if ruling["status"] != "pending":
-        found.append(f"{key!r}: test {number} {ruling['status']} without the code {ruling['text']}")
+        found[key] = f"test {number} {ruling['status']} without the code {ruling['text']}"
   return found
