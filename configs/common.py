@@ -123,6 +123,7 @@ def verifier() -> dict:
     "memory_bytes": 2**30,
     "jobs": 1_000,
     "lanes": 2,
+    "python": "",
     "url": "",
     "code": {"credit": "all", "limits": limits},
   }

@@ -9,7 +9,7 @@ from r1.rewards import choice, form, short, verdict
 from r1.rewards.code import grade as code
 from r1.rewards.maths import extract, symbolic
 from r1.rewards.maths import grade as maths
-from r1.rewards.sandbox import lanes, program, remote
+from r1.rewards.sandbox import bubblewrap, lanes, program, remote
 from r1.rewards.workers import pool
 
 
@@ -17,8 +17,9 @@ from r1.rewards.workers import pool
 class VerifierConfig:
   """mode: where answers stand (form.MODES). The next four are of the workers for algebra.
 
-  lanes: programs that run side by side. url: of a sandbox elsewhere (SandboxFusion's requests),
-  "" for the one here.
+  lanes: programs that run side by side. python: the interpreter they run with; that of a virtual
+  environment brings its packages, "" is the bare one of this process. url: of a sandbox elsewhere
+  (SandboxFusion's requests), "" for the one here.
   """
 
   mode: str
@@ -27,6 +28,7 @@ class VerifierConfig:
   memory_bytes: int  # address space of a worker
   jobs: int  # answers after which a worker is replaced
   lanes: int
+  python: str
   url: str
   code: code.CodeConfig
 
@@ -87,7 +89,8 @@ class Verifier:
     """The open sandbox, local or remote."""
     if self._box is None:
       cfg = self._cfg
-      opened = remote.open(_server(cfg)) if cfg.url else lanes.open(cfg.lanes)
+      here = lambda: lanes.open(cfg.lanes, cfg.python or bubblewrap.PYTHON)
+      opened = remote.open(_server(cfg)) if cfg.url else here()
       self._box = self._open.enter_context(opened)
     return self._box
 

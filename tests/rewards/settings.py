@@ -17,7 +17,7 @@ LIMITS = program.Limits(
 
 def verifier(mode: str, **changes) -> accuracy.VerifierConfig:
   settings = {"workers": 2, "seconds": 1.0, "memory_bytes": 2**30, "jobs": 1_000, "lanes": 2}
-  settings |= {"url": "", "code": code.CodeConfig(credit="all", limits=LIMITS)}
+  settings |= {"python": "", "url": "", "code": code.CodeConfig(credit="all", limits=LIMITS)}
   return accuracy.VerifierConfig(mode=mode, **settings | changes)
 
 
