@@ -31,6 +31,13 @@ VALUED = (
     for kind in (bool, int, float, complex, bytes, hash, round, reversed, format)
   }
 )
+# Methods by which plain values answer yes or no; an object that has them may answer as it likes.
+PREDICATES = {
+  name
+  for kind in (str, bytes, set, frozenset, int, float)
+  for name in dir(kind)
+  if name.startswith("is") or name.endswith("with")
+}
 
 
 class PendingError(BaseException):
@@ -57,6 +64,8 @@ class Remote:
     self.__dict__.update(_session=session, _base=base, _name=name, _known=known)
 
   def __call__(self, *args, **kwargs):
+    if self._known and self._base is not None and self._name in PREDICATES:
+      self._session.refuse(f"an object's {self._name}() is asked for")
     return self._session.ask(self._base, self._name, args, kwargs)
 
   def __getattr__(self, name: str):

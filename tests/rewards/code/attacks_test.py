@@ -4,6 +4,7 @@ What is expected cannot be guessed, so a program that comes out right has read i
 say in the comparison.
 """
 
+import random
 import time
 
 import pytest
@@ -22,7 +23,8 @@ ASSERTS = (
   {"assert": f"assert not solve(3) != {SECRET}"},
   {"assert": f"def check(candidate):\n  assert candidate(3) == {SECRET}\ncheck(solve)"},
   {"assert": f"assert len({{solve(3), {SECRET}}}) == 1"},
-  {"assert": f"assert isinstance(solve(3), int) and str(solve(3)) == '{SECRET}'"},
+  {"assert": f"assert isinstance(solve(3), float) and str(solve(3)) == '{SECRET}.0'"},
+  {"assert": f"assert solve(3).hex().startswith('{float(SECRET).hex()[:8]}')"},
   {"assert": f"try:\n  solve(3)\nexcept Exception:\n  pass\nassert solve(3) == {SECRET}"},
 )
 STDIO = ({"input": "3\n", "output": f"{SECRET}\n"},)
@@ -76,6 +78,11 @@ ATTACKS = {
   "SystemExit in the call": "def solve(x): raise SystemExit(0)",
   "exit handler": "import atexit, os\natexit.register(os._exit, 0)\ndef solve(x): return None",
   "always equal": f"{ALWAYS}\ndef solve(x): return Always()",
+  "always yes": (
+    f"{ALWAYS}\nfor name in ('startswith', 'endswith', 'isdigit', 'issubset'):\n"
+    "  setattr(Always, name, lambda self, *a: True)\nAlways.hex = lambda self: self\n"
+    "def solve(x): return Always()"
+  ),
   "always equal, in a list": f"{ALWAYS}\ndef solve(x): return [Always()]",
   "always equal class": (
     f"{ALWAYS}\nclass Meta(type):\n  __eq__ = lambda c, o: True\n  __hash__ = lambda c: 7\n"
@@ -166,6 +173,7 @@ ATTACKS = {
   "nan": "def solve(x): return float('nan')",
   "infinity": "def solve(x): return float('inf')",
   "true": "def solve(x): return True",
+  "not a number": "def solve(x): return 'yes'",
   "itself": "def solve(x):\n  a = []\n  a.append(a)\n  return a",
   "deep nesting": "def solve(x):\n  a = []\n  for _ in range(100_000): a = [a]\n  return a",
   "wide sharing": "def solve(x):\n  a = [1]\n  for _ in range(60): a = [a, a]\n  return a",
@@ -185,7 +193,7 @@ ATTACKS = {
   "no such function": "def other(x): return 1",
   "a syntax error": "def solve(x) return 1",
 }
-HEALTHY = f"def solve(x): return {SECRET}"
+HEALTHY = f"def solve(x): return float({SECRET})"
 
 PRINTED = {
   "nothing": "",
@@ -235,6 +243,36 @@ def test_no_attack_on_a_whole_program_passes(box, whole):
   found = outcomes(box, whole, [*PRINTED.values(), f"print({SECRET})"], STDIO)
   assert [name for name, (said, _) in zip(PRINTED, found) if said == "right"] == []
   assert found[-1] == ("right", {"right"})
+
+
+PIECES = (
+  *(
+    "def solve(x):",
+    "\n",
+    "  ",
+    "\t",
+    "return",
+    " x",
+    "(",
+    ")",
+    "[",
+    "]",
+    ":",
+    "'",
+    '"',
+    "\\",
+    "#",
+  ),
+  *("import os", "yield", "lambda", "**", "9" * 50, "\0", "\ud800", "é", "print(1)", "exit()"),
+)
+
+
+@pytest.mark.parametrize("tests", [CALLS, ASSERTS[:1], STDIO], ids=["calls", "asserts", "stdio"])
+def test_a_hundred_random_programs_come_to_nothing(box, whole, tests):
+  draw = random.Random(0)
+  codes = ["".join(draw.choices(PIECES, k=draw.randrange(40))) for _ in range(80)]
+  codes += [draw.randbytes(100).decode("utf-8", "surrogateescape") for _ in range(20)]
+  assert {said for said, _ in outcomes(box, whole, codes, tests)} <= {"wrong", "crashed"}
 
 
 @pytest.mark.parametrize("tests", [CALLS, ASSERTS, STDIO], ids=["calls", "asserts", "stdio"])

@@ -109,6 +109,7 @@ ODD = "class Odd:\n  def __eq__(self, other): return True\n  def __bool__(self):
     "assert f() < 3",
     "assert int(f()) == 3",
     "assert isinstance(f(), int)",
+    "assert f().startswith('a')",
     "try:\n  f() == 3\nexcept BaseException:\n  pass",  # no test can hide it
   ],
 )
