@@ -68,6 +68,7 @@ NEITHER = [
   "A or B is the answer",
   "A, B, or C is the answer",
   "(A), (B) or (C)",
+  "My answer will have to weigh what the author says about vitamin C against B",
 ]
 
 

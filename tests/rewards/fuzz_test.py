@@ -258,7 +258,7 @@ NEAR = [
 PROSE = [
   "so ",
   "then we add the two ",
-  "First, Next, ",
+  "First, Next, Finally, ",
   "答案是",
   "The answer is ",
   "所以",
@@ -297,7 +297,13 @@ AROUND = [
   "“%s”",
 ]
 AROUND += ["a %s", "%s or D", " %s\n", "not %s", "%s%", "-%s", "%s²", "I think %s"]
-FRAMES = ["<think>so</think><answer>%s</answer>", "<think>so</think>It is \\boxed{%s}.", "%s"]
+GOOD_FRAMES = ["<think>so</think><answer>%s</answer>", "<think>so</think>It is \\boxed{%s}."]
+BAD_FRAMES = [
+  "%s",
+  "<think>so</think>so <answer>%s</answer>",
+  "<think>so</think><answer>%s</answer>so",
+]
+FRAMES = [*GOOD_FRAMES, *GOOD_FRAMES, *BAD_FRAMES]
 
 
 def framed(parts):
@@ -311,7 +317,7 @@ FRAMED = strategies.tuples(
   strategies.sampled_from(FRAMES),
   strategies.sampled_from(AROUND),
   strategies.sampled_from(AROUND),
-  strategies.sampled_from(2 * GOLDS + NEAR),
+  strategies.sampled_from(4 * GOLDS + NEAR),
 ).map(framed)
 BYTES = strategies.binary(max_size=40).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
 ANY = strategies.text(strategies.characters(exclude_categories=()), max_size=20)
@@ -339,7 +345,7 @@ def grade_all(rights, texts):
 def test_right_means_that_the_gold_answer_is_there():
   rights = collections.Counter()
   grade_all(rights)
-  rare = {name for name in VERIFIERS if rights[name] < 20}
+  rare = {name for name in VERIFIERS if rights[name] < 10}
   assert rare == NEVER_RIGHT, "else the second readings prove nothing"
 
 

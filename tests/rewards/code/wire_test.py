@@ -71,7 +71,7 @@ class Colour(enum.IntEnum):
 @pytest.mark.parametrize(
   "value",
   [Number(1), Colour.RED, object(), len, Number, iter([]), range(3), json, {1: Number(2)}, [[...]]],
-  ids=str,
+  ids=lambda value: type(value).__name__,
 )
 def test_nothing_else_crosses(value):
   with pytest.raises(wire.NotPlainError, match="plain"):
