@@ -1,6 +1,6 @@
 """Settings of the verifiers alone, for tools that grade without a run.
 
-  python -m experiments.audit_rewards --config=configs/verifiers.py --config.seconds=2
+python -m experiments.audit_rewards --config=configs/verifiers.py --config.seconds=2
 """
 
 import ml_collections

@@ -35,6 +35,18 @@ class VerifierConfig:
   def __post_init__(self):
     form.check_mode(self.mode)
 
+  @property
+  def pool(self) -> pool.PoolConfig:
+    """The workers for algebra."""
+    return pool.PoolConfig(
+      work=maths.WORK,
+      warm=tuple(symbolic.warm_up()),
+      workers=self.workers,
+      seconds=self.seconds,
+      memory_bytes=self.memory_bytes,
+      jobs=self.jobs,
+    )
+
 
 def config(section, mode: str) -> VerifierConfig:
   """The record of a config's section `verifier`, in which code and its limits are sections."""
@@ -55,16 +67,7 @@ class Verifier:
     self.mode, self._cfg = cfg.mode, cfg
     self._open = contextlib.ExitStack()
     self._box: lanes.Lanes | remote.Remote | None = None
-    self.maths = maths.Grader(
-      pool.PoolConfig(
-        work=maths.WORK,
-        warm=tuple(symbolic.warm_up()),
-        workers=cfg.workers,
-        seconds=cfg.seconds,
-        memory_bytes=cfg.memory_bytes,
-        jobs=cfg.jobs,
-      )
-    )
+    self.maths = maths.Grader(cfg.pool)
     self._open.callback(self.maths.close)
     each = lambda rule: lambda qs, rs: [rule(q, r, cfg.mode) for q, r in zip(qs, rs)]
     self._of_kind: dict[str, Callable] = {

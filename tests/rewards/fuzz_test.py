@@ -21,6 +21,8 @@ from hypothesis import strategies
 from r1.data import questions, responses
 from r1.evals import options, qa
 from r1.rewards import choice, form, language, shaping, short, verdict
+from r1.rewards.maths import grade
+from tests.rewards import settings
 
 BATCHES, BATCH = 1_000, 10  # ten thousand responses; a batch saves the cost of an example
 
@@ -102,6 +104,12 @@ def words_or_signs(text):
   return re.findall(r"[\w.%+/−²½-]", text.replace("$", ""))
 
 
+def sum_of(gold, mode, text):
+  """The only number of the marked answer is the gold one, and nothing changes it."""
+  plain = (re.sub(r"\s", "", narrow(m)) for m in marked(text, mode))
+  return any(re.fullmatch(rf"[^\d−²½/-]*{gold}(\.0*)?[^\d−²½/-]*", m) for m in plain)
+
+
 NO_TAG = r"(?:(?!</?think>|</?answer>).)"
 SOMETHING = rf"\s*(?!\s){NO_TAG}+"
 TAGGED = re.compile(rf"\s*<think>{SOMETHING}</think>\s*<answer>{SOMETHING}</answer>\s*", re.DOTALL)
@@ -151,9 +159,28 @@ def settled(text):
 
 LETTER, WORD, FORTY_TWO = asked("C", "choice"), asked("Paris"), asked("42", "logic")
 ENGLISH = types.SimpleNamespace(language="en")
+SUM = asked("42", "maths")
 PEOPLE = asked("Paris", "choice", choices=["Rome", "Bonn", "Paris", "Oslo"])
 
+MATHS = grade.Grader(settings.verifier("boxed").pool)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _workers_end():
+  yield
+  MATHS.close()
+
+
+def maths(mode):
+  return Verifier(
+    lambda text: MATHS.grade([SUM], [response(text)], mode)[0],
+    functools.partial(sum_of, "42", mode),
+  )
+
+
 VERIFIERS = {
+  "maths/answer_tag": maths("answer_tag"),
+  "maths/boxed": maths("boxed"),
   "choice/answer_tag": Verifier(
     rule(choice.reward, LETTER, "answer_tag"), functools.partial(names, "c", "answer_tag")
   ),

@@ -5,19 +5,10 @@ import json
 import pytest
 
 from r1.evals.audit import functions
-from r1.rewards.maths import grade, symbolic
-from r1.rewards.workers import pool
+from r1.rewards.maths import grade
+from tests.rewards import settings
 
-GRADER = grade.Grader(
-  pool.PoolConfig(
-    work=grade.WORK,
-    warm=tuple(symbolic.warm_up()),
-    workers=1,
-    seconds=1.0,
-    memory_bytes=2**30,
-    jobs=1_000,
-  )
-)
+GRADER = grade.Grader(settings.verifier("boxed").pool)
 
 
 @pytest.fixture(scope="module", autouse=True)

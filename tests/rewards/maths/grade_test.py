@@ -14,15 +14,14 @@ import pytest
 
 from r1.data import questions, responses
 from r1.rewards import verdict
-from r1.rewards.maths import grade, guard, symbolic
+from r1.rewards.maths import grade, guard
 from r1.rewards.workers import pool
+from tests.rewards import settings
 from tests.rewards.maths import hostile
 
 
 def config(**changes):
-  settings = {"workers": 2, "seconds": 1.0, "memory_bytes": 2**30, "jobs": 1_000}
-  warm = tuple(symbolic.warm_up())
-  return pool.PoolConfig(work=grade.WORK, warm=warm, **settings | changes)
+  return settings.verifier("answer_tag", **changes).pool
 
 
 @pytest.fixture(scope="module")
