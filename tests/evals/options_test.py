@@ -92,6 +92,6 @@ def test_letters_beyond_the_last_option_are_words():
   "piece", ["A ", "answer ", "A or ", "\\boxed{", "not ", "答", "'", "Answer: A\n"]
 )
 def test_ten_megabytes_are_read_from_their_end(piece):
-  start = time.perf_counter()
+  start = time.process_time()
   options.settled(piece * (10_000_000 // len(piece)), 10)
-  assert time.perf_counter() - start < 2
+  assert time.process_time() - start < 2

@@ -159,10 +159,10 @@ def test_code_stands_in_a_closed_block_of_its_language(answer, value):
 @pytest.mark.parametrize("piece", ["<think>", "</think>", "<answer>", "</answer>", "<", "\0", " "])
 def test_ten_megabytes_of_tags_are_read_in_linear_time(piece):
   text = "<think>" + piece * (10_000_000 // len(piece)) + "</answer>"
-  start = time.perf_counter()
+  start = time.process_time()
   assert form.parse(text) is None
   form.thought(text)
-  assert time.perf_counter() - start < 5
+  assert time.process_time() - start < 5
 
 
 def test_recorded_format_cases_of_open_r1_and_trl_get_their_rewards(test_data):

@@ -386,9 +386,9 @@ def slowest_s(name, length):
     half = piece * (length // 2 // len(piece))
     answer = f"\\boxed{{{half}}}" if name.endswith("boxed") else f"<answer>{half}</answer>"
     text = f"<think>{half}</think>{answer}"
-    start = time.perf_counter()
+    start = time.process_time()
     assert VERIFIERS[name].grade(text).value <= 1
-    times.append(time.perf_counter() - start)
+    times.append(time.process_time() - start)
   return max(times)
 
 

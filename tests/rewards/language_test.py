@@ -161,9 +161,9 @@ HOSTILE += ["あ检", "a\u0301", "\0", "https://", "\ud800", "é", "$a", "$ ", "
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_a_hostile_megabyte_is_counted_in_linear_time(piece):
   text = "<think>" + piece * (1_000_000 // len(piece))
-  start = time.perf_counter()
+  start = time.process_time()
   assert 0 <= consistency(text).value <= 1
-  assert time.perf_counter() - start < 3
+  assert time.process_time() - start < 3
 
 
 def test_recorded_worked_solutions_are_told_apart(test_data):
