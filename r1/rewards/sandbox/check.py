@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from r1.rewards.sandbox import bubblewrap, program
 
@@ -81,6 +81,15 @@ def find_executables(python: str):
     )
   if not os.access(python, os.X_OK):
     raise RuntimeError(f"interpreter {python!r} given; uid {os.geteuid()} cannot execute it")
+
+
+def find_compiler(languages: Collection[str]):
+  """RuntimeError if C++ is among the languages and g++ is not there: no program's fault."""
+  if "cpp" in languages and not shutil.which("g++", path=bubblewrap.PATH):
+    raise RuntimeError(
+      f"a program in C++ given; g++ not found in {bubblewrap.PATH}: install it (apt-get install "
+      "g++) or leave such programs out"
+    )
 
 
 def prove(run: Callable[[Sequence[program.Program]], list[program.Result]]):
