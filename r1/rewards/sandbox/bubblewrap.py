@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 from r1.rewards.sandbox import program
 
+PATH = "/usr/local/bin:/usr/bin:/bin"  # outside, where bwrap is looked for, and inside
 NEEDED = ("bwrap", "prlimit", "setpriv", "bash")  # the executables that a run starts
 WORK = "/tmp/work"  # the working directory, inside the tmpfs
 PYTHON = str(
@@ -24,7 +25,7 @@ STACK_BYTES = 64 << 20
 OPEN_FILES = 256
 PAGE = 4096
 ENVIRONMENT = {
-  "PATH": "/usr/local/bin:/usr/bin:/bin",
+  "PATH": PATH,
   "HOME": WORK,
   "TMPDIR": "/tmp",
   "LANG": "C.UTF-8",
@@ -50,8 +51,8 @@ def argv(
     "bwrap",
     *("--json-status-fd", str(status_fd), "--seccomp", str(seccomp_fd)),
     *_isolation(uid),
-    *_system(python),
     *_scratch(limits, files),
+    *_system(python),
     *("--remount-ro", "/", "--chdir", WORK, "--"),
     *(_identity(uid) if uid is not None else ()),
     *_limits(limits, uid),

@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from r1.rewards.sandbox import memory, program
+from r1.rewards.sandbox import bubblewrap, memory, program
 
 CHUNK = 1 << 16  # bytes a read
 LAST_WORDS = 4096  # bytes at the end of stderr, where a runtime says that memory ran out
@@ -75,7 +75,7 @@ def _started(argv: Callable[[int], list[str]], stdin: int, fds: Sequence[int]) -
         stderr=subprocess.PIPE,
         bufsize=0,
         cwd="/",
-        env={"PATH": os.defpath},
+        env={"PATH": bubblewrap.PATH},
         pass_fds=(writer, *fds),
         start_new_session=True,  # Ctrl-C in a terminal is for us alone
       )

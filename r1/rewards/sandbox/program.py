@@ -43,6 +43,7 @@ class Program:
   stdins: tuple[bytes, ...]
   files: Mapping[str, bytes]  # by relative path, laid into the working directory before the runs
   limits: Limits
+  until_failure: bool = False  # the first run that is not ok is the last: the rest costs only time
 
   def __post_init__(self):
     if self.language not in LANGUAGES:
@@ -69,7 +70,10 @@ class Run:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Result:
-  """The build, where the language has one, and a run for each stdin (none if the build failed)."""
+  """The build, where the language has one, and a run for each stdin, in order.
+
+  There is none after a failed build, and with until_failure none after a failed run.
+  """
 
   build: Run | None
   runs: tuple[Run, ...]
