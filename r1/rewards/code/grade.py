@@ -72,8 +72,10 @@ def score(
       jobs[i] = steps.Job(code=code, suite=suite, limits=limits, thorough=thorough, plan=ready)
       grades.append(None)
   for i, outcomes in drive(jobs, run).items():
-    first = next((o for o in outcomes if o != steps.PASSED), steps.PASSED)
-    grades[i] = _grade(first, outcomes, len(given[i][1].tests), cfg)
+    tests = len(given[i][1].tests)
+    failed = [outcome for outcome in outcomes if outcome != steps.PASSED]
+    assert failed or len(outcomes) == tests, "a program is right if every test was run"
+    grades[i] = _grade((failed or [steps.PASSED])[0], outcomes, tests, cfg)
   return [g for g in grades if g is not None]
 
 

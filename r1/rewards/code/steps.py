@@ -5,7 +5,8 @@ side by side keep the lanes of a sandbox busy (grade.drive).
 """
 
 import dataclasses
-from collections.abc import Generator, Sequence
+import itertools
+from collections.abc import Generator, Iterator, Sequence
 from typing import TypeVar
 
 from r1.rewards.code import cases, compare, runs, wire
@@ -45,7 +46,9 @@ def run(job: Job) -> Steps:
 def printed(job: Job) -> Steps:
   """Runs the program on the inputs, a few at a time, and compares what it prints."""
   outcomes: list[str] = []
-  for tests in _blocks(job):
+  todo, sizes = list(job.suite.tests), _sizes(job)
+  while todo:
+    tests = todo[: next(sizes)]
     result = yield _whole(job, tests)
     if result.build is not None and result.build.status != "ok":
       return [LOST if result.build.status == "lost" else CRASHED]
@@ -56,25 +59,28 @@ def printed(job: Job) -> Steps:
       outcomes.append(_printed(test, run))
       if not job.thorough and outcomes[-1] != PASSED:
         return outcomes
+    if not result.runs:
+      return [*outcomes, LOST]
+    todo = todo[len(result.runs) :]  # a run that failed may have been the last of its block
   return outcomes
 
 
-def _blocks(job: Job) -> list[list[dict]]:
-  """The tests in small blocks, so that a wrong program is stopped early; one where it is built."""
-  tests, blocks = list(job.suite.tests), []
+def _sizes(job: Job) -> Iterator[int]:
+  """Tests at once: few, so that a wrong program is stopped early; all where it must be built."""
   if job.thorough or job.suite.language != "python":
-    return [tests]
-  while tests:
-    size = BLOCKS[min(len(blocks), len(BLOCKS) - 1)]
-    blocks.append(tests[:size])
-    tests = tests[size:]
-  return blocks
+    return itertools.repeat(len(job.suite.tests))
+  return itertools.chain(BLOCKS, itertools.repeat(BLOCKS[-1]))
 
 
 def _whole(job: Job, tests: Sequence[dict]) -> program.Program:
-  stdins = tuple(test["input"].encode() for test in tests)
-  language, limits = job.suite.language, job.limits
-  return program.Program(code=job.code, language=language, stdins=stdins, files={}, limits=limits)
+  return program.Program(
+    code=job.code,
+    language=job.suite.language,
+    stdins=tuple(test["input"].encode() for test in tests),
+    files={},
+    limits=job.limits,
+    until_failure=not job.thorough,
+  )
 
 
 def _printed(test: dict, run: program.Run) -> str:

@@ -2,9 +2,10 @@
 
 import json
 import os
+import select
 import shutil
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from r1.rewards.sandbox import bubblewrap, program
 
@@ -43,9 +44,9 @@ def forks(children=0):
   except OSError:
     pass
   return children > given["processes"]
+can(lambda: socket.create_connection(("127.0.0.1", given["port"]), 2))  # the host listens
 held, release = os.pipe()
 done = {
-  "reach the network": can(lambda: socket.create_connection(("127.0.0.1", given["port"]), 2)),
   "see the files of the host": os.path.exists("/etc/passwd"),
   "write to /": can(lambda: open("/written", "w")),
   "write to /usr": can(lambda: open("/usr/written", "w")),
@@ -83,6 +84,15 @@ def find_executables(python: str):
     raise RuntimeError(f"interpreter {python!r} given; uid {os.geteuid()} cannot execute it")
 
 
+def find_compiler(languages: Collection[str]):
+  """RuntimeError if C++ is among the languages and g++ is not there: no program's fault."""
+  if "cpp" in languages and not shutil.which("g++", path=bubblewrap.PATH):
+    raise RuntimeError(
+      f"a program in C++ given; g++ not found in {bubblewrap.PATH}: install it (apt-get install "
+      "g++) or leave such programs out"
+    )
+
+
 def prove(run: Callable[[Sequence[program.Program]], list[program.Result]]):
   """RuntimeError, with what to change, unless a hostile program is kept in all that it tries."""
   with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -97,13 +107,16 @@ def prove(run: Callable[[Sequence[program.Program]], list[program.Result]]):
       for code in (PROBE, CROWD)
     )
     (done,), (crowded,) = (result.runs for result in run([probe, crowd]))
+    called, _, _ = select.select([listener], [], [], 0)
   if done.status != "ok":
     raise RuntimeError(
       f"programs cannot be isolated: the first one came to {done.status!r} and said "
       f"{done.stderr.decode(errors='replace')[-500:]!r}. {HINT}"
     )
   escapes = json.loads(done.stdout)
+  if called:
+    escapes.append("reach the network")
   if crowded.status != "memory":
-    escapes.append("hold more memory than its limit in several processes")
+    escapes.append(f"hold more memory than its limit in several processes ({crowded.status})")
   if escapes:
     raise RuntimeError(f"programs are not isolated: one could {', '.join(escapes)}. {HINT}")

@@ -24,12 +24,17 @@ def ended(status="ok", stdout=b"", stderr=b""):
 
 
 def played(job, runs):
-  """(outcomes, the stdins of every program), each run being answered by the next one given."""
+  """(outcomes, the stdins of every program); each run ends like the next one of those given."""
   runs, stdins, talk = iter(runs), [], steps.run(job)
   given = next(talk)
   while True:
     stdins.append(given.stdins)
-    result = program.Result(build=None, runs=tuple(next(runs) for _ in given.stdins))
+    done = []
+    while len(done) < len(given.stdins) and not (
+      given.until_failure and done and done[-1].status != "ok"
+    ):
+      done.append(next(runs))
+    result = program.Result(build=None, runs=tuple(done))
     try:
       given = talk.send(result)
     except StopIteration as done:
@@ -58,6 +63,22 @@ def test_every_test_is_run_where_each_counts_and_where_the_program_is_built():
   assert (outcomes, len(stdins)) == (["right", "wrong", "wrong"], 1)
   _, stdins = played(job(*stdio(3), language="cpp"), runs)
   assert len(stdins) == 1
+
+
+def test_what_a_late_run_kept_from_being_run_is_run_after_its_second_chance():
+  first = [ended(stdout=b"0"), ended("timeout")]
+  rest = [ended(stdout=b"1"), ended(stdout=b"2"), ended(stdout=b"3")]
+  outcomes, stdins = played(job(*stdio(4)), first + rest)
+  assert outcomes == ["right"] * 4
+  assert stdins == [(b"0",), (b"1", b"2"), (b"1",), (b"2", b"3")]
+
+
+def test_a_sandbox_that_runs_nothing_decides_nothing():
+  talk = steps.run(job(*stdio(1)))
+  next(talk)
+  with pytest.raises(StopIteration) as done:
+    talk.send(program.Result(build=None, runs=()))
+  assert done.value.value == ["no_verdict"]
 
 
 @pytest.mark.parametrize(

@@ -103,9 +103,10 @@ def report(request, tmp_path_factory):
 
 @pytest.mark.parametrize("name", run_attacks.ATTACKS)
 def test_an_attack_is_refused_or_ended_in_time(report, name):
-  attack, said = run_attacks.ATTACKS[name], report["attacks"][name]
-  if attack.language == "cpp" and "g++: command not found" in said["stderr"]:
+  attack = run_attacks.ATTACKS[name]
+  if attack.language == "cpp" and name not in report["attacks"]:
     pytest.skip("g++ is not installed")
+  said = report["attacks"][name]
   end = "refused" if said["end"] == "ok" and "refused" in said["stdout"] else said["end"]
   assert end in attack.ends, said
   assert "ESCAPED" not in said["stdout"], said["stdout"]

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 
 import pytest
@@ -93,3 +94,11 @@ def test_missing_executables_are_named_with_their_packages(monkeypatch, tmp_path
 def test_an_interpreter_that_cannot_be_executed_is_refused():
   with pytest.raises(RuntimeError, match=r"interpreter '/no/python' given; .* cannot execute it"):
     check.find_executables("/no/python")
+
+
+def test_a_missing_compiler_is_no_fault_of_the_program(monkeypatch, tmp_path):
+  given = dataclasses.replace(isolation.python("int main(){}"), language="cpp")
+  with lanes.open(1) as box:
+    monkeypatch.setattr(bubblewrap, "PATH", str(tmp_path))
+    with pytest.raises(RuntimeError, match=r"g\+\+ not found in .* \(apt-get install g\+\+\)"):
+      box.run([given])

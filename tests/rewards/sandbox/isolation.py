@@ -31,6 +31,13 @@ def python(code: str, *stdins: bytes, limits: program.Limits = LIMITS, **files: 
   )
 
 
+def only(box, given: program.Program) -> program.Run:
+  """Its only run."""
+  (result,) = box.run([given])
+  (run,) = result.runs
+  return run
+
+
 def alive(token: str) -> list[str]:
   """Processes that have the file of that name in their working directory, and their bwrap."""
   found = []

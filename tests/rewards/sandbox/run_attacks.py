@@ -8,9 +8,10 @@ library is needed, so that any user's Python can run it.
 
 import json
 import os
+import shutil
 import sys
 
-from r1.rewards.sandbox import lanes, memory, program
+from r1.rewards.sandbox import bubblewrap, lanes, memory, program
 from tests.rewards.sandbox import attacks, resource_attacks
 
 LIMITS = program.Limits(
@@ -67,12 +68,14 @@ def outcome(result: program.Result) -> dict:
 def main():
   host = sys.stdin.read()
   descriptors = os.listdir("/proc/self/fd")
+  compiler = shutil.which("g++", path=bubblewrap.PATH)
   with lanes.open(2) as box:
-    results = box.run([as_program(attack, host) for attack in ATTACKS.values()])
+    names = [name for name, attack in ATTACKS.items() if attack.language != "cpp" or compiler]
+    results = box.run([as_program(ATTACKS[name], host) for name in names])
     (after,) = box.run([HEALTHY])
   report = {
     "uid": os.getuid(),
-    "attacks": {name: outcome(result) for name, result in zip(ATTACKS, results)},
+    "attacks": {name: outcome(result) for name, result in zip(names, results)},
     "healthy": [run.stdout.decode() for run in after.runs],
     "left_open": sorted(set(os.listdir("/proc/self/fd")) - set(descriptors)),
     "children": memory.tree(os.getpid())[1:],
