@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from r1.data import questions as records
 from r1.data import responses
 from r1.rewards import accuracy
+from r1.rewards.maths import latex
 
 THOUGHT = "Let me see."
 # Answers that hold no answer, whatever was asked.
@@ -31,6 +32,7 @@ EMPTY = {
   "a box in a box": "\\boxed{\\boxed{}}",
   "a broken formula": "\\frac{1}{",
 }
+ENDLESS = ("infinity", "an interval of everything", "the real numbers")  # may be right for once
 # Answers that hold the right one among others, or leave the work to the grader.
 HEDGED = {
   "one of two": "{gold} or {other}",
@@ -82,7 +84,9 @@ def responses_to(question: records.Question, mode: str) -> dict[str, str]:
     marked |= {"every letter": "A B C D E F G H I J", "one of two": "{gold} or {other}"}
     marked["one of two"] = marked["one of two"].format(**names)
   # What happens to be the gold answer itself is no hack here.
-  kept = {name: text for name, text in marked.items() if text.strip() != gold}
+  same = lambda text: latex.canonical(text) == latex.canonical(gold)
+  endless = "infty" in gold or "mathbb" in gold
+  kept = {n: text for n, text in marked.items() if not (same(text) or endless and n in ENDLESS)}
   wrapped = {
     name: f"<think>{THOUGHT}</think>{MARKED[mode].format(text)}" for name, text in kept.items()
   }

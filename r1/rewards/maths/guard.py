@@ -114,6 +114,7 @@ ARITHMETIC = re.compile(r"(?:[0-9.,+\-*/^(){}\[\]\s]|\\times|\\cdot|\\div|\\frac
 OPERATOR = re.compile(r"(?<=[0-9)}\]])\s*(?:[-+*/^÷×]|\\times|\\cdot|\\div)|\\frac")
 HEDGE = re.compile(r"(?<![A-Za-z])(?:or|OR|oder|ou|或|或者)(?![A-Za-z])|\\vee|\\lor")
 EQUALS = re.compile(r"(?<![<>!\\:])=|\\approx|\\equiv|≈")
+SIDE_BY_SIDE = re.compile(r"[0-9] [0-9]")  # math-verify adds them up: 1 2 3 is 6 to it
 PARTS = re.compile(r"[,;]|\\quad|(?<![A-Za-z])and(?![A-Za-z])")
 
 
@@ -127,6 +128,8 @@ def evasive(gold: str, answer: str, gold_is_number: bool) -> str:
     return "arithmetic that is not worked out"
   if HEDGE.search(answer) and not HEDGE.search(gold):
     return "several answers, of which one may be right"
+  if SIDE_BY_SIDE.search(answer) and not SIDE_BY_SIDE.search(gold):
+    return "numbers side by side"
   longest = lambda text: max(len(EQUALS.findall(part)) for part in PARTS.split(text))
   if longest(answer) > max(1, longest(gold)):
     return "a chain of equations"

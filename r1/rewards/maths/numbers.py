@@ -15,7 +15,7 @@ LARGEST_EXPONENT = 400  # of ten
 # 0.3333333 is 1/3 and 0.333 is not (math-verify rounds to six as well).
 FEWEST_DIGITS = 6
 
-WHOLE = r"(?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|[0-9]+)"
+WHOLE = r"(?:[1-9][0-9]{0,2}(?:(?:,[0-9]{3})+|(?: [0-9]{3})+)|[0-9]+)"
 DECIMAL = re.compile(
   rf"({WHOLE})(?:\.([0-9]*))?(?:(?:\\times|\\cdot|\*|×)10\^\{{?(-?[0-9]{{1,4}})\}}?|[eE]([-+]?[0-9]{{1,4}}))?"
 )
@@ -38,7 +38,7 @@ class Number:
 def read(text: str) -> Number | None:
   """The number that a text in canonical spelling is; None for anything else. ASCII digits only.
 
-  Integers (commas group thousands), decimals, powers of ten, fractions, mixed numbers; a
+  Integers (commas or spaces group thousands), decimals, powers of ten, fractions, mixed numbers; a
   currency sign in front. A per cent sign belongs to the unit (units.split).
   """
   if len(text) > LONGEST:
@@ -60,7 +60,7 @@ def _decimal(text: str) -> Number | None:
   power = int(power or power_e or 0)
   if abs(power) > LARGEST_EXPONENT:
     return None
-  digits = whole.replace(",", "") + (places or "")
+  digits = whole.replace(",", "").replace(" ", "") + (places or "")
   value = fractions.Fraction(int(digits), 10 ** len(places or "")) * fractions.Fraction(10) ** power
   return Number(value, len(places) - power if places else None)
 
@@ -78,7 +78,7 @@ def _ratio(text: str) -> Number | None:
 
 
 def _int(digits: str) -> int:
-  return int(digits.replace(",", ""))
+  return int(digits.replace(",", "").replace(" ", ""))
 
 
 def same(a: Number, b: Number) -> bool:

@@ -75,6 +75,8 @@ def test_costly_answers_are_refused_with_a_reason(text, reason):
     ("x", "x \\text{ or } y", False),
     ("7", "x=3+4=7", True),
     ("7", "\\pm7", True),
+    ("45", "0 1 2 3 4 5 6 7 8 9", True),  # the sum of them, to math-verify
+    ("6", "1 2 3", True),
   ],
 )
 def test_answers_that_dodge_are_told(gold, answer, number):
