@@ -47,7 +47,7 @@ def change_command(monkeypatch, change):
   ("change", "escape"),
   [
     (without("--unshare-net"), "reach the network"),
-    (without("--unshare-pid"), "see processes of the host"),
+    (with_more("--ro-bind", "/proc", "/proc"), "see processes of the host"),
     (with_more("--perms", "0755", "--dir", "/etc", "--ro-bind", "/etc", "/etc"), "see the files"),
     (with_more("--setenv", "SECRET", "1"), "see the environment"),
     (replaced("--nproc=", "--nproc=500"), "use more processes than its limit"),
