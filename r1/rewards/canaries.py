@@ -86,7 +86,7 @@ def responses_to(question: records.Question, mode: str) -> dict[str, str]:
   # What happens to be the gold answer itself is no hack here.
   same = lambda text: latex.canonical(text) == latex.canonical(gold)
   endless = "infty" in gold or "mathbb" in gold
-  kept = {n: text for n, text in marked.items() if not (same(text) or endless and n in ENDLESS)}
+  kept = {n: text for n, text in marked.items() if not (same(text) or (endless and n in ENDLESS))}
   wrapped = {
     name: f"<think>{THOUGHT}</think>{MARKED[mode].format(text)}" for name, text in kept.items()
   }

@@ -87,5 +87,5 @@ def test_an_accepted_hack_is_told_and_ends_with_one(capsys, monkeypatch):
 
 
 def test_a_folder_without_suites_is_refused(tmp_path):
-  with pytest.raises(ValueError, match="holds no suite; wanted files NAME.jsonl"):
+  with pytest.raises(ValueError, match=r"holds no suite; wanted files NAME\.jsonl"):
     audit.main(settings(), str(tmp_path), "")
