@@ -210,6 +210,33 @@ def test_own_questions_and_own_rewards_run_through(tmp_path, capsys):
 # Refusals ----------------------------------------------------------------------------------------
 
 
+def test_questions_of_every_kind_run_through_and_those_that_cannot_be_graded_are_left_out(
+  tmp_path, capsys
+):
+  """Programs are asked for too, so the sandbox must open before anything is sampled."""
+  rows = [{"prompt": f"{i} + 1 ?", "answer": str(i + 1)} for i in range(20)]
+  rows += [{"prompt": f"a or b {i}", "answer": "B", "kind": "choice"} for i in range(8)]
+  rows += [{"prompt": f"who {i}", "answer": "7", "kind": "logic"} for i in range(8)]
+  adds = [{"input": "1 2", "output": "3"}]
+  rows += [{"prompt": f"add {i}", "kind": "code", "tests": adds} for i in range(8)]
+  rows.append({"id": "broken", "prompt": "what", "answer": "\\frac{1}{"})
+  rows.append({"id": "idle", "prompt": "so", "kind": "code", "tests": [{"assert": "1 + 1"}]})
+  path = tmp_path / "mixed.jsonl"
+  path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+  made = tiny_run.config(data__questions=str(path), data__share=0.3, rl__rollouts=2)
+  folder = tiny_run.start(made, tmp_path / "run")
+  dropped = json.loads((folder / "dropped.json").read_text())
+  assert set(dropped) == {"broken", "idle"}
+  assert "asserts nothing" in dropped["idle"]
+  assert "left out: broken" in capsys.readouterr().out
+  lines = metrics.read(folder / "metrics.jsonl")
+  tried = [line for line in lines if "canary/tried" in line]
+  assert len(tried) == 1
+  assert tried[0]["canary/accepted"] == 0
+  assert tried[0]["canary/tried"] > 40
+  assert {r["verdict"] for r in metrics.read(folder / "samples.jsonl")} <= {"wrong", "unparsed"}
+
+
 def refused(tmp_path, match, **changes):
   with pytest.raises(ValueError, match=match):
     tiny_run.start(tiny_run.config(**changes), tmp_path / "run")
