@@ -72,8 +72,7 @@ class Setup:
 
 def read(config) -> Stage:
   """Builds every record, so that a wrong setting is refused before any compute."""
-  curve = shaping.CosineConfig(**config.reward.shaping.curve)
-  shaped = shaping.ShapingConfig(**dict(config.reward.shaping) | {"curve": curve})
+  shaped = shaping.config(config.reward.shaping)
   updates = config.rl.rollouts * config.batch.minibatches
   stage = Stage(
     data=split.DataConfig(**config.data),
@@ -81,7 +80,7 @@ def read(config) -> Stage:
     grpo=grpo.GrpoConfig(**config.grpo),
     experts=experts.ExpertsConfig(**config.experts),
     batch=minibatch.BatchConfig(**config.batch),
-    reward=combine.RewardConfig(**dict(config.reward) | {"shaping": shaped}),
+    reward=combine.RewardConfig(**config.reward.to_dict() | {"shaping": shaped}),
     verifier=accuracy.config(config.verifier, config.reward.mode),
     sampler=decode.SamplerConfig(**config.sampler, top_p=config.rl.top_p),
     eval=held_out.EvalConfig(**config.eval),

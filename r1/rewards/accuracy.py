@@ -50,10 +50,10 @@ class VerifierConfig:
 
 def config(section, mode: str) -> VerifierConfig:
   """The record of a config's section `verifier`, in which code and its limits are sections."""
-  given = dict(section.code)
-  limits = program.Limits(**given.pop("limits"))
-  rest = {name: value for name, value in dict(section).items() if name != "code"}
-  return VerifierConfig(**rest, mode=mode, code=code.CodeConfig(**given, limits=limits))
+  given = section.to_dict()
+  programs = given.pop("code")
+  limits = program.Limits(**programs.pop("limits"))
+  return VerifierConfig(**given, mode=mode, code=code.CodeConfig(**programs, limits=limits))
 
 
 class Verifier:

@@ -113,7 +113,10 @@ def combine(
   counted = {name: weight for name, weight in cfg.weights_at(step).items() if weight}
   columns = [scores[name] for name in counted]
   rows = range(len(responses))
-  valid = [all(c[i] is None or c[i].verdict != "no_verdict" for c in columns) for i in rows]
+  valid = [
+    all(score is None or score.verdict != "no_verdict" for score in (c[i] for c in columns))
+    for i in rows
+  ]
   total = [sum(w * _value(scores[name][i]) for name, w in counted.items()) for i in rows]
   judged = [_verdict([scores[n][i] for n in ("accuracy", *dict(cfg.general))]) for i in rows]
   return Rewards(
@@ -136,7 +139,7 @@ def _rules(questions, responses, cfg, verifier, errors: list[str]) -> dict[str, 
   for i, score in zip(asked, judged):
     said[i] = _noted("accuracy", questions[i], score, errors)
   pairs = list(zip(questions, responses))
-  result = {
+  result: dict[str, Column] = {
     "accuracy": said,
     "format": [form.reward(q, r, cfg.mode) for q, r in pairs],
     "language": [
@@ -145,7 +148,9 @@ def _rules(questions, responses, cfg, verifier, errors: list[str]) -> dict[str, 
   }
   right = [score is not None and score.verdict == "right" for score in said]
   shaped = shaping.parts(responses, right, [q.id for q in questions], cfg.shaping)
-  return result | {name: [_plain(value) for value in column] for name, column in shaped.items()}
+  for name, column in shaped.items():
+    result[name] = [_plain(value) for value in column]
+  return result
 
 
 def _own(path: str, questions, responses, ask: list[bool], errors: list[str]) -> Column:

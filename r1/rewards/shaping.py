@@ -70,6 +70,12 @@ class ShapingConfig:
     }
 
 
+def config(section) -> ShapingConfig:
+  """The record of a config's section, in which the curve is a section."""
+  given = section.to_dict()
+  return ShapingConfig(curve=CosineConfig(**given.pop("curve")), **given)
+
+
 def parts(
   answers: Sequence[responses.Response],
   right: Sequence[bool],
