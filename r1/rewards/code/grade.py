@@ -2,7 +2,8 @@
 
 A program that raises, leaves early or breaks a limit on a test fails that test: wrong. Crashed is
 a program that cannot run at all: a syntax error, or a build that fails. Timeout means that the
-limit was hit a second time, in a run of its own. Where the sandbox lost a run there is no verdict.
+limit was hit a second time, in a run of its own. Where the sandbox lost a run there is no verdict,
+unless another test has failed and all must pass.
 """
 
 import dataclasses
@@ -75,7 +76,8 @@ def score(
     tests = len(given[i][1].tests)
     failed = [outcome for outcome in outcomes if outcome != steps.PASSED]
     assert failed or len(outcomes) == tests, "a program is right if every test was run"
-    grades[i] = _grade((failed or [steps.PASSED])[0], outcomes, tests, cfg)
+    decided = [outcome for outcome in failed if outcome != steps.LOST]
+    grades[i] = _grade((decided or failed or [steps.PASSED])[0], outcomes, tests, cfg)
   return [g for g in grades if g is not None]
 
 

@@ -91,6 +91,13 @@ def test_the_share_of_the_tests_is_an_option(box, fraction):
   ) == [("wrong", 0.5), ("right", 1.0), ("wrong", 0.5), ("wrong", 0.5), ("wrong", 0.5)]
 
 
+def test_a_test_that_failed_decides_while_another_is_open(box, whole):
+  """The first of these tests needs a second pass, which the failure of the second one spares."""
+  open_still = {"assert": "assert add(add(1, 1), 1) == 3"}
+  tests = question((open_still, {"assert": "assert add(1, 1) == 2"}))
+  assert graded(box, whole, (tests, response("def add(a, b): return 5"))) == [("wrong", 0.0)]
+
+
 def lost(programs):
   """A sandbox that loses every run."""
   return [program.Result(build=None, runs=(program.lost("?"),) * len(p.stdins)) for p in programs]
