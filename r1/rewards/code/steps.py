@@ -15,7 +15,7 @@ from r1.rewards.sandbox import program
 # Outcomes of a test; each is also the verdict where it is the first that is not PASSED.
 PASSED, FAILED, TIMEOUT, CRASHED, LOST = "right", "wrong", "timeout", "crashed", "no_verdict"
 BLOCKS = (1, 2, 4, 8)  # tests at once while one failure ends it all; the last size repeats
-PASSES = 16  # of the judge; a test that needs more stays undecided
+PASSES = 32  # of the judge, a few seconds; what the answers keep open for longer is a timeout
 LOADING = ""  # the id under which it is told that the code did not load
 BROKEN = ("SyntaxError", "IndentationError", "TabError")
 
@@ -176,8 +176,9 @@ def asserted(job: Job) -> Steps:
     rulings = fresh
     outcomes = [_asserted(ruling, answers) for ruling in rulings]
     if LOST not in outcomes or (FAILED in outcomes and not job.thorough):
-      break
-  return outcomes
+      return outcomes
+  still = [ruling["status"] == "pending" for ruling in rulings]
+  return [TIMEOUT if pending else outcome for pending, outcome in zip(still, outcomes)]
 
 
 def _asserted(ruling: dict, answers: dict[str, dict]) -> str:

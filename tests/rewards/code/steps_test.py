@@ -185,8 +185,13 @@ def test_a_judge_that_needs_more_is_told_more():
   assert [answer["value"] for answer in json.loads(stdins[3][0])["answers"]] == [1, 2]
 
 
-def test_a_judge_that_always_needs_more_decides_nothing():
+def test_answers_that_keep_a_test_open_for_ever_are_a_timeout():
   runs = [ended(stdout=said(1)), ended(stdout=ruling("pending", "0"))] * steps.PASSES
+  assert played(job(TEST, plan=[PENDING]), runs)[0] == ["timeout"]
+
+
+def test_a_sandbox_that_always_loses_the_player_decides_nothing():
+  runs = [ended("lost"), ended(stdout=ruling("failed", "0"))] * steps.PASSES
   assert played(job(TEST, plan=[PENDING]), runs)[0] == ["no_verdict"]
 
 
