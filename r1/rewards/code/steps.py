@@ -55,7 +55,10 @@ def printed(job: Job) -> Steps:
     for test, run in zip(tests, result.runs):
       if run.status == "timeout" and TIMEOUT not in outcomes:
         again = yield _whole(job, [test])
-        run = again.runs[0] if again.runs else program.lost("the second build failed")
+        if again.runs:
+          run = again.runs[0]
+        elif again.build is None or again.build.status == "lost":
+          run = program.lost("there was no second run")
       outcomes.append(_printed(test, run))
       if not job.thorough and outcomes[-1] != PASSED:
         return outcomes

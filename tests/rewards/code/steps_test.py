@@ -109,6 +109,19 @@ def test_a_build_that_fails_is_a_crash_and_one_that_is_lost_is_not():
     assert done.value.value == [outcome]
 
 
+@pytest.mark.parametrize(
+  ("status", "outcome"), [("failed", "timeout"), ("timeout", "timeout"), ("lost", "no_verdict")]
+)
+def test_a_source_that_builds_but_once_stays_a_timeout(status, outcome):
+  """__TIME__ lets a source choose when it compiles: that must not make its timeout our fault."""
+  talk = steps.run(job(*stdio(1), language="cpp"))
+  next(talk)
+  talk.send(program.Result(build=ended(), runs=(ended("timeout"),)))
+  with pytest.raises(StopIteration) as done:
+    talk.send(program.Result(build=ended(status), runs=()))
+  assert done.value.value == [outcome]
+
+
 def said(*values):
   """What a player prints that answers the calls 0, 1, ... with these values; None is left out."""
   lines = [json.dumps({"id": f"{i}", "value": v}) for i, v in enumerate(values) if v is not None]
