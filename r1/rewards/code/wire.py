@@ -11,6 +11,7 @@ from collections.abc import Callable
 DEEPEST = 100  # nested containers
 LARGEST = 300_000  # values in one message, shared ones counted every time
 LONGEST_INT = 10_000  # bits; Python refuses to write integers of over 4300 digits in decimal
+MOST_ALIKE = 100  # members of a set or keys of a dict whose hashes occur before
 
 INF = float("inf")
 SEQUENCES = {tuple: "t", set: "s", frozenset: "z", bytearray: "a"}
@@ -90,4 +91,13 @@ def _unpack(data, foreign: Callable | None):
     return foreign(content)
   if tag in NESTED:
     content = [_unpack(item, foreign) for item in content]
+    _check_hashes(tag, content)
   return READERS[tag](content)
+
+
+def _check_hashes(tag: str, content: list) -> None:
+  """ValueError for equal hashes made on purpose, over which a set or dict takes quadratic time."""
+  keys = [key for key, _ in content] if tag == "d" else content if tag in ("s", "z") else []
+  alike = len(keys) - len(set(map(hash, keys)))
+  if alike > MOST_ALIKE:
+    raise ValueError(f"{alike} of {len(keys)} keys have the hash of another")

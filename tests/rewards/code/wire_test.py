@@ -5,6 +5,8 @@ import contextlib
 import enum
 import json
 import math
+import sys
+import time
 
 import hypothesis
 import pytest
@@ -95,6 +97,18 @@ def test_something_foreign_has_a_stand_in_where_one_is_asked_for():
   assert wire.unpack(packed, lambda name: f"<{name}>") == [1, "<object>"]
   with pytest.raises(ValueError, match="not a packed value"):
     wire.unpack(packed)
+
+
+@pytest.mark.parametrize("tag", ["s", "z", "d"])
+def test_keys_of_one_hash_are_refused_before_they_cost_time(tag):
+  """Multiples of 2**61 - 1 hash to 0; so many would take minutes."""
+  keys = [k * sys.hash_info.modulus for k in range(50_000)]
+  packed = {tag: [[key, 0] for key in keys] if tag == "d" else keys}
+  started = time.process_time()
+  with pytest.raises(ValueError, match="49999 of 50000 keys have the hash of another"):
+    wire.unpack(packed)
+  assert time.process_time() - started < 5
+  assert crossed(set(range(-50_000, 50_000))) == set(range(-50_000, 50_000))
 
 
 TAGS = strategies.sampled_from([*wire.READERS, "x"])
