@@ -1,11 +1,14 @@
 """A seccomp filter in classic BPF: system calls that no graded program needs, refused with EPERM.
 
-Refused are new name spaces and mounts, tracing, and memory that no limit counts: memfd and System V
-shared memory lie outside of RLIMIT_AS and of the size of a tmpfs.
+Refused are new name spaces and mounts, tracing, memory that no limit counts (memfd and System V
+shared memory lie outside of RLIMIT_AS and of the size of a tmpfs), and sync, which no SIGKILL ends
+while the disks of the host write. Sockets are those that a network name space keeps in: vsock, by
+which a virtual machine talks to its host, is not.
 """
 
 import errno
 import platform
+import socket
 import struct
 
 # Audit architecture, and the numbers of the refused calls, from the kernel's tables.
@@ -14,12 +17,14 @@ TABLES = {
     0xC000003E,
     {
       "shmget": 29,
+      "socket": 41,
       "clone": 56,
       "semget": 64,
       "msgget": 68,
       "ptrace": 101,
       "pivot_root": 155,
       "chroot": 161,
+      "sync": 162,
       "mount": 165,
       "umount2": 166,
       "add_key": 248,
@@ -27,6 +32,7 @@ TABLES = {
       "keyctl": 250,
       "unshare": 272,
       "perf_event_open": 298,
+      "syncfs": 306,
       "setns": 308,
       "process_vm_readv": 310,
       "process_vm_writev": 311,
@@ -42,16 +48,19 @@ TABLES = {
       "mount": 40,
       "pivot_root": 41,
       "chroot": 51,
+      "sync": 81,
       "unshare": 97,
       "ptrace": 117,
       "msgget": 186,
       "semget": 190,
       "shmget": 194,
+      "socket": 198,
       "add_key": 217,
       "request_key": 218,
       "keyctl": 219,
       "clone": 220,
       "perf_event_open": 241,
+      "syncfs": 267,
       "setns": 268,
       "process_vm_readv": 270,
       "process_vm_writev": 271,
@@ -74,6 +83,7 @@ SAME_ON_ALL = {
   "memfd_secret": 447,
 }
 X32 = 0x40000000  # the bit of the second call table of x86_64
+FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
 NEW_NAMESPACES = 0x7E020000  # every CLONE_NEW* flag that clone takes
 
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06  # BPF operation codes
@@ -91,7 +101,7 @@ def program() -> bytes:
     )
   architecture, numbers = TABLES[machine]
   refused = (numbers | SAME_ON_ALL).copy()
-  clone = refused.pop("clone")
+  clone, sockets = refused.pop("clone"), refused.pop("socket")
   return b"".join(
     (
       _step(LOAD, ARCHITECTURE),
@@ -107,10 +117,15 @@ def program() -> bytes:
         _step(EQUAL, number, no=1) + _step(RETURN, REFUSE | errno.EPERM)
         for number in sorted(refused.values())
       ),
-      _step(EQUAL, clone, no=3),
+      _step(EQUAL, clone, no=4),
       _step(LOAD, ARGUMENT_0),
       _step(ANY_BIT, NEW_NAMESPACES, no=1),
       _step(RETURN, REFUSE | errno.EPERM),
+      _step(RETURN, ALLOW),
+      _step(EQUAL, sockets, no=2 + len(FAMILIES)),
+      _step(LOAD, ARGUMENT_0),
+      *(_step(EQUAL, family, yes=len(FAMILIES) - i) for i, family in enumerate(FAMILIES)),
+      _step(RETURN, REFUSE | errno.EAFNOSUPPORT),
       _step(RETURN, ALLOW),
     )
   )

@@ -59,6 +59,9 @@ attempt("path", lambda: client.connect(host["folder"] + "/socket"))"""),
   "raw and packet sockets": Attack("""
 attempt("raw", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP))
 attempt("packet", lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW))"""),
+  "sockets that no name space keeps in": Attack("""
+attempt("vsock", lambda: socket.socket(socket.AF_VSOCK))
+attempt("ciphers of the kernel", lambda: socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET))"""),
   "network interfaces": Attack("""
 others = [name for _, name in socket.if_nameindex() if name != "lo"]
 print("ESCAPED" if others else "refused", others)"""),

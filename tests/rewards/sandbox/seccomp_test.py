@@ -8,6 +8,7 @@ from r1.rewards.sandbox import seccomp
 
 X86 = 0xC000003E
 ALLOWED, KILLED = seccomp.ALLOW, seccomp.KILL
+NO_FAMILY = seccomp.REFUSE | errno.EAFNOSUPPORT
 EPERM, ENOSYS = seccomp.REFUSE | errno.EPERM, seccomp.REFUSE | errno.ENOSYS
 
 
@@ -57,6 +58,13 @@ def x86(monkeypatch):
     (56, 0x10000011, EPERM),  # clone into a new user name space
     (56, 0x20011, EPERM),  # clone into a new mount name space
     (56 | seccomp.X32, 0, KILLED),  # the same call by the x32 table
+    (162, 0, EPERM),  # sync
+    (41, 1, ALLOWED),  # a unix socket
+    (41, 10, ALLOWED),  # of the internet, version 6
+    (41, 16, ALLOWED),  # netlink, by which the C library lists interfaces
+    (41, 40, NO_FAMILY),  # vsock
+    (41, 38, NO_FAMILY),  # the kernel's ciphers
+    (42, 40, ALLOWED),  # connect: another call
   ],
 )
 def test_the_filter_of_x86(x86, number, argument, expected):
@@ -73,6 +81,7 @@ def test_aarch64_has_its_own_numbers(monkeypatch):
   assert verdict(code, 0xC00000B7, 117) == EPERM  # ptrace
   assert verdict(code, 0xC00000B7, 63) == ALLOWED  # read
   assert verdict(code, 0xC00000B7, 220, 0x10000011) == EPERM  # clone
+  assert verdict(code, 0xC00000B7, 198, 40) == NO_FAMILY  # socket
 
 
 def test_both_machines_refuse_the_same_calls():
