@@ -22,7 +22,7 @@ PYTHON = str(
 )
 USER_INSIDE = 1000  # uid and gid that an ordinary user has inside
 STACK_BYTES = 64 << 20
-OPEN_FILES = 256
+OPEN_FILES = 64  # few: what fills the buffers of a socket, 0.2 MB each, is no process's memory
 PAGE = 4096
 ENVIRONMENT = {
   "PATH": PATH,

@@ -6,7 +6,7 @@ Attack = attacks.Attack
 
 SIGNALS = {
   "kill of the parent": Attack(
-    "os.kill(os.getppid(), 9)\nprint('refused')", ("refused", "failed", "lost")
+    "os.kill(os.getppid(), 9)\nprint('refused')", ("refused", "failed")
   ),
   "kill of process 1": Attack(
     "for s in (9, 15, 19, 11, 6):\n  libc.kill(1, s)\ntime.sleep(0.2)\nprint('refused')"
@@ -103,6 +103,26 @@ def fill():
       file.write(b"x" * (1 << 20))
 attempt("/dev/shm", fill)
 attempt("message queue", lambda: call("msgget", 0, 0o1600))"""),
+  "memory in sockets": Attack("""
+def fill():
+  held, total = [], 0
+  try:
+    while True:
+      held += socket.socketpair()
+      for end in held[-2:]:
+        end.setblocking(False)
+        try:
+          while True: total += end.send(b"x" * 16384)
+        except BlockingIOError: pass
+  except OSError:
+    return total
+told, tell = os.pipe()
+for _ in range(14):
+  if os.fork() == 0:
+    os.write(tell, struct.pack("Q", fill()))
+    time.sleep(60)
+totals = [struct.unpack("Q", os.read(told, 8))[0] for _ in range(14)]
+print("ESCAPED" if sum(totals) > 256 << 20 else "refused", sum(totals) >> 20, flush=True)"""),
   "disk fill": Attack("""
 def fill():
   for number in range(100):
