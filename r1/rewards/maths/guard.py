@@ -27,6 +27,7 @@ RANGES = re.compile(
 BINOMIAL = re.compile(r"\\[dt]?binom\s*\{?\s*[0-9]{1,3}\s*\}?\s*\{?\s*[0-9]{1,3}\s*\}?")
 FUNCTIONS = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc|arc\w+|log|ln|exp|sqrt|Gamma)(?![A-Za-z])")
 MOST_FUNCTIONS = 12
+WHOLE_EXPONENT = re.compile(r"[0-9]+|[A-Za-z]|\{[^{}]*\}")
 BASE_AND_HAT = re.compile(r"([0-9.]+|[)}\]]|[A-Za-z])\s*(?:\^|\*\*)")
 
 
@@ -101,6 +102,8 @@ def _argument(text: str, start: int) -> str:
   at, depth = start, 0
   while at < len(text):
     char = text[at]
+    if not depth and char == "(" and WHOLE_EXPONENT.fullmatch(text, start, at):
+      break  # x^5(7x-2): a factor beside the power
     depth += (char in "([{") - (char in ")]}")
     if depth < 0:
       break

@@ -32,6 +32,8 @@ def test_nine_tenths_of_the_hostile_answers_are_refused_unread():
     "2^{2^3}",
     "\\binom{10}{3}",
     "e^{-x^2}",
+    "-29x^5(7x^6-2)",  # the second power is no part of the first exponent
+    "11z^{17}(5+11z^{17})",
     "10^{-34}",
     "\\frac{1}{2}\\left(1+\\sqrt{5}\\right)^{12}",
     "\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}",
@@ -48,6 +50,7 @@ def test_answers_are_read(text):
     ("9^{9^{9^9}}", "an exponent|tower"),
     ("9**9**9", "tower"),
     ("2^{1001}", "exponent above"),
+    ("2^9(9^{9^9})", "tower"),
     ("(3^{500})^{500}", "power of a power"),
     ("201!", "factorial above"),
     ("(20!)!", "factorial of a factorial"),
