@@ -58,6 +58,10 @@ def said(grader, gold, answer):
     ("1000", "$1,000", "right"),
     ("1/3", "0.333333", "right"),
     ("1/3", "0.333", "wrong"),
+    ("8", "8 \\text{ million}", "wrong"),  # the words were dropped
+    ("8 \\text{ million}", "8", "wrong"),
+    ("8 \\text{ million}", "8 \\text{ billion}", "wrong"),
+    ("8 \\text{ million}", "8 million", None),
     ("1010_2", "1010_{2}", "right"),
     ("1010_2", "1010", "wrong"),
     ("Evelyn", "\\text{Evelyn}", "right"),
