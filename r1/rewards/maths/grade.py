@@ -22,7 +22,8 @@ def quick(gold: str, answer: str) -> str | None:
   """The verdict where it can be told without algebra, else None.
 
   Texts in one spelling, and numbers exactly. p% is p, never p/100. A unit may be left out; two
-  different ones are unequal. A number with a base as its subscript equals only itself.
+  different ones are unequal, and so are 8 million and 8. A number with a base as its subscript
+  equals only itself.
   """
   if max(len(gold), len(answer)) > guard.LONGEST:
     return "right" if gold.strip() == answer.strip() else None
@@ -30,7 +31,7 @@ def quick(gold: str, answer: str) -> str | None:
   if not gold or not answer or gold == answer:
     return _said(bool(gold) and gold == answer)
   (gold, gold_unit), (answer, unit) = units.split(gold), units.split(answer)
-  if gold_unit and unit and gold_unit != unit:
+  if (gold_unit and unit and gold_unit != unit) or units.scales(gold) != units.scales(answer):
     return "wrong"
   if gold == answer:
     return "right"
@@ -53,7 +54,7 @@ def dodges(gold: str, answer: str) -> bool:
   gold, answer = latex.canonical(gold), latex.canonical(answer)
   if gold == answer or numbers.read(units.split(answer)[0]):
     return False
-  return bool(guard.evasive(gold, answer, numbers.read(units.split(gold)[0]) is not None))
+  return bool(guard.evasive(gold, answer))
 
 
 class Grader:

@@ -6,6 +6,8 @@ can be told from their text; the rest meet the time limit of a worker that is ki
 
 import re
 
+from r1.rewards.maths import extract, numbers, units
+
 LONGEST = 600  # characters
 DEEPEST = 20  # nested brackets
 MOST_TOKENS = 250  # numbers, names, commands and signs
@@ -25,6 +27,7 @@ RANGES = re.compile(
 BINOMIAL = re.compile(r"\\[dt]?binom\s*\{?\s*[0-9]{1,3}\s*\}?\s*\{?\s*[0-9]{1,3}\s*\}?")
 FUNCTIONS = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc|arc\w+|log|ln|exp|sqrt|Gamma)(?![A-Za-z])")
 MOST_FUNCTIONS = 12
+WHOLE_EXPONENT = re.compile(r"[0-9]+|[A-Za-z]|\{[^{}]*\}")
 BASE_AND_HAT = re.compile(r"([0-9.]+|[)}\]]|[A-Za-z])\s*(?:\^|\*\*)")
 
 
@@ -99,6 +102,8 @@ def _argument(text: str, start: int) -> str:
   at, depth = start, 0
   while at < len(text):
     char = text[at]
+    if not depth and char == "(" and WHOLE_EXPONENT.fullmatch(text, start, at):
+      break  # x^5(7x-2): a factor beside the power
     depth += (char in "([{") - (char in ")]}")
     if depth < 0:
       break
@@ -116,16 +121,27 @@ HEDGE = re.compile(r"(?<![A-Za-z])(?:or|OR|oder|ou|或|或者)(?![A-Za-z])|\\vee
 EQUALS = re.compile(r"(?<![<>!\\:])=|\\approx|\\equiv|≈")
 SIDE_BY_SIDE = re.compile(r"[0-9] [0-9]")  # math-verify adds them up: 1 2 3 is 6 to it
 PARTS = re.compile(r"[,;]|\\quad|(?<![A-Za-z])and(?![A-Za-z])")
+FORMULA = re.compile(r"\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]")
+# What a parser skips, so that it hides no sum; words behind a number are a unit of some kind.
+SKIPPED = re.compile(
+  r"\\(?:text|mbox|mathrm|textbf|textit|mathbf)\{[^{}]*\}|\\(?:display|text)style|\\[{}]"
+  r"|\\(?:left|right)(?![a-z])|(?<=[0-9})])[A-Za-z .]+$"
+)
+WORK = re.compile(
+  r"\\(?:sqrt|log|ln|lg|exp|a?r?c?(?:sin|cos|tan|cot|sec|csc)|[dt]?binom|[lr](?:floor|ceil|vert|Vert)"
+  r"|gcd|lcm|min|max|det|[bp]?mod|begin|Gamma|operatorname)(?![A-Za-z])|[|!]"
+)
+NAME = re.compile(r"(?<![\\A-Za-z])[A-Za-z]")
 
 
-def evasive(gold: str, answer: str, gold_is_number: bool) -> str:
+def evasive(gold: str, answer: str) -> str:
   """Why the answer commits to nothing, or "" where it does; both in canonical spelling.
 
   A restated question must not pass ("3+4" asked for what 3+4 is), nor several answers at once,
-  nor a chain whose last member alone would be read.
+  nor a chain whose last member alone would be read. Where the gold answer is a number, the number
+  itself is wanted; an expression is compared as it stands, since nobody can say how far it should
+  be worked out.
   """
-  if gold_is_number and ARITHMETIC.fullmatch(answer) and OPERATOR.search(answer):
-    return "arithmetic that is not worked out"
   if HEDGE.search(answer) and not HEDGE.search(gold):
     return "several answers, of which one may be right"
   if SIDE_BY_SIDE.search(answer) and not SIDE_BY_SIDE.search(gold):
@@ -133,6 +149,36 @@ def evasive(gold: str, answer: str, gold_is_number: bool) -> str:
   longest = lambda text: max(len(EQUALS.findall(part)) for part in PARTS.split(text))
   if longest(answer) > max(1, longest(gold)):
     return "a chain of equations"
-  if "\\pm" in answer and "\\pm" not in gold and gold_is_number:
+  wanted = numbers.read(units.split(gold)[0])
+  if not wanted:
+    return ""
+  if "\\pm" in answer and "\\pm" not in gold:
     return "two signs at once"
-  return ""
+  # A long decimal is the value of some root or logarithm, which may stand for itself.
+  return "" if (wanted.places or 0) >= numbers.FEWEST_DIGITS else _unworked(answer)
+
+
+def _unworked(answer: str) -> str:
+  """Why an answer that should be a number is none yet."""
+  sides = EQUALS.split(_formula(answer))
+  (first, unit), (last, last_unit) = units.split(sides[0].strip()), units.split(sides[-1].strip())
+  stated, value = numbers.read(first), numbers.read(last)
+  # Of "9 = 8" only the last member would be read; 50% = 0.5 holds.
+  if stated and value and unit == last_unit and "=" in answer and not numbers.same(stated, value):
+    return "an equation that does not hold"
+  last = SKIPPED.sub("", last)
+  if value or numbers.read(last):
+    return ""
+  if ARITHMETIC.fullmatch(last) and OPERATOR.search(last):
+    return "arithmetic that is not worked out"
+  if WORK.search(last):
+    return "a function that is not worked out"
+  return "names beside the number" if NAME.search(last) else ""
+
+
+def _formula(answer: str) -> str:
+  """The formula in an answer that would be read: in the last box, else the last that is marked."""
+  if boxed := extract.last_box(answer):
+    return boxed
+  marked = FORMULA.findall(answer)
+  return next(filter(None, marked[-1])) if marked else answer

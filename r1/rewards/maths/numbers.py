@@ -19,6 +19,7 @@ WHOLE = r"(?:[1-9][0-9]{0,2}(?:(?:,[0-9]{3})+|(?: [0-9]{3})+)|[0-9]+)"
 DECIMAL = re.compile(
   rf"({WHOLE})(?:\.([0-9]*))?(?:(?:\\times|\\cdot|\*|×)10\^\{{?(-?[0-9]{{1,4}})\}}?|[eE]([-+]?[0-9]{{1,4}}))?"
 )
+POWER = re.compile(r"10\^\{?(-?[0-9]{1,4})\}?")
 RATIO = re.compile(rf"({WHOLE})/({WHOLE})|\\frac\{{(-?{WHOLE})\}}\{{({WHOLE})\}}")
 MIXED = re.compile(rf"({WHOLE})(?:\\frac\{{({WHOLE})\}}\{{({WHOLE})\}}| ({WHOLE})/({WHOLE}))")
 BASED = re.compile(r"([0-9A-Za-z]+)_([0-9]{1,2})")
@@ -53,7 +54,7 @@ def read(text: str) -> Number | None:
 
 
 def _decimal(text: str) -> Number | None:
-  match = DECIMAL.fullmatch(text)
+  match = DECIMAL.fullmatch(f"1*{text}" if POWER.fullmatch(text) else text)
   if not match:
     return None
   whole, places, power, power_e = match.groups()

@@ -18,6 +18,8 @@ PROSE = re.compile(
   r"(?<![\\A-Za-z])(?!(?:sin|cos|tan|log|ln|exp|sqrt|min|max|and|mod|pi|or)\b)[A-Za-z]{3,}"
   r"|[\u3040-\u9fff\uac00-\ud7af\u0400-\u04ff]"
 )
+# As in \begin{pmatrix} and \text{cm}: letters, and no prose.
+COMMAND = re.compile(r"\\[A-Za-z]+\s*\{[A-Za-z .*]*\}")
 TEXT = re.compile(r"\$*\\text[a-z]*\{[^{}]*\}\$*")  # a gold answer that is words on purpose
 EXPONENT = re.compile(r"\^\s*(-?[0-9]+)")  # 2^-99 is no LaTeX, and half of it would be read
 BRACED = r"^{\1}"
@@ -28,18 +30,25 @@ def is_formula(text: str) -> bool:
   return not ANCHOR.search(text) and not PROSE.search(text)
 
 
+def _is_prose(text: str) -> bool:
+  """Words that are neither marked nor beside a marked formula."""
+  return not ANCHOR.search(text) and bool(PROSE.search(COMMAND.sub("", text)))
+
+
 def compare(gold: str, answer: str, free: bool, kinds: list[str], places: int) -> str:
   """The verdict on an answer: right, wrong, unparsed; no_verdict where the gold is unreadable.
 
   free: both may be whole texts, in which the final answer is looked for, as LaTeX, as a plain
-  expression, or both (kinds). Else the answer is one formula, read as a whole or not at all.
+  expression, or both (kinds). Else each is one formula, read as a whole or not at all.
   places: decimals in which values must agree.
   """
   import math_verify  # slow to import; the zygote of the workers does it once
 
   logging.getLogger("math_verify").setLevel(logging.ERROR)
-  golds = _parse(gold, True, tuple(kinds) if free else KINDS)
-  answers = _parse(answer, free, tuple(kinds) if free else (LATEX,))
+  kinds = tuple(kinds) if free else (LATEX,)
+  # One number out of a gold answer in prose would be a wrong gold answer.
+  golds = _parse(gold, free, kinds) if free or not _is_prose(gold) else []
+  answers = _parse(answer, free, kinds)
   if all(isinstance(value, str) for value in golds) and not TEXT.fullmatch(gold.strip()):
     return "no_verdict"
   for expected, said in itertools.product(map(_plain_percent, golds), map(_plain_percent, answers)):

@@ -22,6 +22,8 @@ NEVER = """
 hundred thousand million billion trillion dozen score half halves third quarter quarters or and to
 not pi tau base mod times plus minus over
 """
+# Of those, the ones that a parser would drop with the rest of a \text{}.
+SCALES = re.compile(r"(?<![A-Za-z])(?:hundred|thousand|million|billion|trillion|dozen)(?![A-Za-z])")
 KNOWN_WORDS, NEVER_WORDS = frozenset(KNOWN.split()), frozenset(NEVER.split())
 
 
@@ -41,6 +43,11 @@ def split(text: str) -> tuple[str, str]:
       if value:
         return value, unit if unit == "%" else unit + power
   return text, ""
+
+
+def scales(text: str) -> list[str]:
+  """Words that multiply the number before them: 8 million is not 8."""
+  return SCALES.findall(text.casefold())
 
 
 def _unit(found: re.Match, marked: bool) -> str:

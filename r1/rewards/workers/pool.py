@@ -85,10 +85,14 @@ class Pool:
     """The outcome of work(*job) for every job, in order; one batch at a time."""
     with self._lock:
       outcomes: list[Outcome | None] = [None] * len(jobs)
-      again = self._batch(jobs, range(len(jobs)), outcomes, self.cfg.workers)
-      for index in again:
-        for still in self._batch(jobs, [index], outcomes, 1):
-          outcomes[still] = Outcome("crashed")
+      try:
+        again = self._batch(jobs, range(len(jobs)), outcomes, self.cfg.workers)
+        for index in again:
+          for still in self._batch(jobs, [index], outcomes, 1):
+            outcomes[still] = Outcome("crashed")
+      except BaseException:
+        self._drop()  # an answer of the zygote may be unread, and would be taken for the next one
+        raise
       return [outcome or Outcome("lost") for outcome in outcomes]
 
   def close(self) -> None:
@@ -100,33 +104,29 @@ class Pool:
     """Fills outcomes; returns the jobs to be run again alone."""
     waiting, again = collections.deque(indices), []
     busy: dict[Any, _Worker] = {}
-    try:
-      while waiting or busy:
-        while waiting and len(busy) < workers:
-          worker = self._idle.pop() if self._idle else self._fork()
-          if self._give(worker, waiting[0], jobs[waiting[0]]):
-            busy[worker.channel] = worker
-            waiting.popleft()
-          elif not worker.jobs:  # a new one that does not even take its job
-            outcomes[waiting.popleft()] = Outcome("lost")
-        if not busy:
-          continue
-        first = min(worker.deadline for worker in busy.values())
-        for channel in connection.wait(list(busy), max(0.0, first - time.monotonic())):
-          worker = busy.pop(channel)
-          self._take(worker, outcomes, again, alone=workers == 1)
-        now = time.monotonic()
-        for worker in [worker for worker in busy.values() if worker.deadline <= now]:
-          del busy[worker.channel]
-          starved = workers > 1 and _cpu_s(worker.pid) - worker.cpu_s < BUSY * self.cfg.seconds
-          self._end(worker)
-          if starved:
-            again.append(worker.job)
-          else:
-            outcomes[worker.job] = Outcome("timeout")
-    finally:
-      for worker in busy.values():  # an interrupt: nothing may be left running
+    while waiting or busy:
+      while waiting and len(busy) < workers:
+        worker = self._idle.pop() if self._idle else self._fork()
+        if self._give(worker, waiting[0], jobs[waiting[0]]):
+          busy[worker.channel] = worker
+          waiting.popleft()
+        elif not worker.jobs:  # a new one that does not even take its job
+          outcomes[waiting.popleft()] = Outcome("lost")
+      if not busy:
+        continue
+      first = min(worker.deadline for worker in busy.values())
+      for channel in connection.wait(list(busy), max(0.0, first - time.monotonic())):
+        worker = busy.pop(channel)
+        self._take(worker, outcomes, again, alone=workers == 1)
+      now = time.monotonic()
+      for worker in [worker for worker in busy.values() if worker.deadline <= now]:
+        del busy[worker.channel]
+        starved = workers > 1 and _cpu_s(worker.pid) - worker.cpu_s < BUSY * self.cfg.seconds
         self._end(worker)
+        if starved:
+          again.append(worker.job)
+        else:
+          outcomes[worker.job] = Outcome("timeout")
     return again
 
   def _give(self, worker: _Worker, index: int, job: Sequence) -> bool:
@@ -190,15 +190,14 @@ class Pool:
       patience = struct.pack("ll", *_whole(self.cfg.seconds))
       ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
       ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
-      with theirs:
+      with ours, theirs:
         try:
           self._ask(zygote.FORK + bytes(zygote.PID_BYTES), [theirs.fileno()])
           pid = int.from_bytes(self._control.recv(zygote.PID_BYTES), "big")
         except OSError:
           pid = 0
-      if pid:
-        return _Worker(pid, self._zygote, connection.Connection(ours.detach()))
-      ours.close()
+        if pid:
+          return _Worker(pid, self._zygote, connection.Connection(ours.detach()))
       self._stop()
     raise RuntimeError(f"no worker for {self.cfg.work} could be forked, twice; see stderr")
 
@@ -221,8 +220,12 @@ class Pool:
     theirs.close()
     ours.settimeout(START_S)
     self._control = ours
-    if not ours.recv(len(zygote.DONE)):
-      self._stop()
+    try:
+      ready = ours.recv(len(zygote.DONE))
+    except OSError:  # it hangs in an import
+      ready = b""
+    if not ready:
+      self._drop()
       raise RuntimeError(f"the process that forks workers for {self.cfg.work} did not start")
 
   def _stop(self) -> None:
@@ -230,6 +233,13 @@ class Pool:
     idle, self._idle = self._idle, []
     for worker in idle:
       self._end(worker)
+    self._drop()
+
+  def _drop(self) -> None:
+    """Ends the zygote without a word to it, and so all workers."""
+    for worker in self._idle:
+      worker.channel.close()
+    self._idle = []
     if self._zygote is not None:
       self._zygote.kill()
       self._zygote.wait()

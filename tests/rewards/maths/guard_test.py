@@ -32,6 +32,8 @@ def test_nine_tenths_of_the_hostile_answers_are_refused_unread():
     "2^{2^3}",
     "\\binom{10}{3}",
     "e^{-x^2}",
+    "-29x^5(7x^6-2)",  # the second power is no part of the first exponent
+    "11z^{17}(5+11z^{17})",
     "10^{-34}",
     "\\frac{1}{2}\\left(1+\\sqrt{5}\\right)^{12}",
     "\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}",
@@ -48,6 +50,7 @@ def test_answers_are_read(text):
     ("9^{9^{9^9}}", "an exponent|tower"),
     ("9**9**9", "tower"),
     ("2^{1001}", "exponent above"),
+    ("2^9(9^{9^9})", "tower"),
     ("(3^{500})^{500}", "power of a power"),
     ("201!", "factorial above"),
     ("(20!)!", "factorial of a factorial"),
@@ -65,40 +68,64 @@ def test_costly_answers_are_refused_with_a_reason(text, reason):
 
 
 @pytest.mark.parametrize(
-  ("gold", "answer", "number"),
+  ("gold", "answer"),
   [
-    ("7", "3+4", True),  # the question again
-    ("7", "14/2", True),
-    ("7", "7 \\cdot 1", True),
-    ("7", "\\frac{14}{2}+0", True),
-    ("7", "7 or 8", True),
-    ("x", "x \\text{ or } y", False),
-    ("7", "x=3+4=7", True),
-    ("7", "\\pm7", True),
-    ("45", "0 1 2 3 4 5 6 7 8 9", True),  # the sum of them, to math-verify
-    ("6", "1 2 3", True),
+    ("7", "3+4"),  # the question again
+    ("7", "7 \\cdot 1"),
+    ("7", "\\frac{14}{2}+0"),
+    ("7", "7 or 8"),
+    ("x", "x \\text{ or } y"),
+    ("7", "x=3+4=7"),
+    ("7", "\\pm7"),
+    ("45", "0 1 2 3 4 5 6 7 8 9"),  # the sum of them, to math-verify
+    ("6", "1 2 3"),
+    ("7", "x=3+4"),
+    ("7", "3+4\\text{ cm}"),
+    ("7", "The answer is $3+4$"),
+    ("7", "so \\boxed{3+4}"),
+    ("7", "\\displaystyle 3+4"),
+    ("7", "\\{3+4\\}"),
+    ("7", "|3-10|"),
+    ("12", "\\sqrt{144}"),
+    ("120", "\\binom{10}{3}"),
+    ("120", "5!"),
+    ("8", "\\lfloor\\sqrt{80}\\rfloor"),
+    ("-2", "\\begin{vmatrix}1&2\\\\3&4\\end{vmatrix}"),
+    ("1", "x^0"),  # a question may ask to simplify, and the answer be a number
+    ("0", "from 0 to 9"),  # letters are factors to math-verify, and 0 wins
+    ("0", "a5b0c7"),
+    ("8", "9=8"),
   ],
 )
-def test_answers_that_dodge_are_told(gold, answer, number):
-  assert guard.evasive(gold, answer, number)
+def test_answers_that_dodge_are_told(gold, answer):
+  assert guard.evasive(gold, answer)
 
 
 @pytest.mark.parametrize(
-  ("gold", "answer", "number"),
+  ("gold", "answer"),
   [
-    ("7", "7", True),
-    ("7", "x=7", True),
-    ("-7", "-7", True),
-    ("x+1", "1+x", False),
-    ("2 or 3", "3 or 2", False),
-    ("\\pm 2", "\\pm2", False),
-    ("x=1,y=2", "y=2,x=1", False),
-    ("\\sqrt{2}", "2/\\sqrt{2}", False),
-    ("a=b=c", "c=b=a", False),
+    ("7", "7"),
+    ("7", "x=7"),
+    ("-7", "-7"),
+    ("x+1", "1+x"),
+    ("2 or 3", "3 or 2"),
+    ("\\pm 2", "\\pm2"),
+    ("x=1,y=2", "y=2,x=1"),
+    ("\\sqrt{2}", "2/\\sqrt{2}"),
+    ("a=b=c", "c=b=a"),
+    ("7", "14/2"),  # one number, worked out
+    ("7", "The answer is $7$"),
+    ("7", "f(2)=7"),
+    ("7", "\\binom{7}{1}=7"),
+    ("7", "7\\text{ cm per hour}"),
+    ("12", "12apples"),
+    ("0.5", "50%=0.5"),
+    ("1.41421356", "\\sqrt{2}"),
+    ("5\\sqrt{2}", "\\sqrt{50}"),
   ],
 )
-def test_answers_that_commit_are_not(gold, answer, number):
-  assert guard.evasive(gold, answer, number) == ""
+def test_answers_that_commit_are_not(gold, answer):
+  assert guard.evasive(gold, answer) == ""
 
 
 def test_no_recorded_answer_of_a_model_is_refused(test_data):

@@ -38,6 +38,8 @@ def read(text):
     ("1.5 \\times 10^{3}", 1500),
     ("2\\cdot10^{-2}", fractions.Fraction(1, 50)),
     ("1e3", 1000),
+    ("10^6", 10**6),
+    ("-10^{-1}", fractions.Fraction(-1, 10)),
     ("1,234,567.5", fractions.Fraction(2469135, 2)),
     ("10{,}000", 10000),  # Qwen2.5-Math's grader says this is not 10000
     ("10\\,000", 10000),

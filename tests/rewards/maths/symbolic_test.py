@@ -19,6 +19,11 @@ def compare(gold, answer, free=False, kinds=symbolic.KINDS, places=symbolic.PLAC
     ("(5,8),(8,5)", "(8,5),(5,8)"),
     ("1<x<2", "(1,2)"),
     ("x=3", "3"),
+    (
+      "\\begin{pmatrix} 1 & 2 \\\\ 3 & 4 \\end{pmatrix}",
+      "\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}",
+    ),
+    ("99\\pi \\text{ square inches}", "99\\pi"),
     ("2^{-99}", "2^-99"),
   ],
 )
@@ -61,6 +66,20 @@ def test_an_answer_is_read_whole_or_not_at_all():
   assert compare("4", "\\frac{1}{ 4", free=False) == "unparsed"
   assert compare("4", "I think it is 4", free=False) != "right"
   assert compare("4", "I think it is 4", free=True) == "right"
+
+
+@pytest.mark.parametrize(
+  ("gold", "answer"),
+  [
+    ("\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", "2"),
+    ("99\\pi \\text{ square inches}", "99"),
+    ("4\\pi abc", "4"),
+    ("Route 66", "66"),
+  ],
+)
+def test_a_gold_answer_is_read_whole_or_not_at_all(gold, answer):
+  """The last number of a matrix was the gold answer: so for a hundred questions of MATH."""
+  assert compare(gold, answer) != "right"
 
 
 def test_places_say_how_many_decimals_must_agree():

@@ -140,6 +140,32 @@ def test_closing_leaves_nothing_running_and_a_later_batch_starts_anew():
   workers.close()
 
 
+def test_an_interrupt_leaves_nothing_running_and_the_next_batch_is_whole(workers, monkeypatch):
+  """Between a question to the zygote and its answer, which the next one would have got."""
+  workers.run([("say", 1)])
+  zygote, ask = workers._zygote.pid, workers._ask
+
+  def interrupted(*message):
+    ask(*message)
+    monkeypatch.undo()
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(workers, "_ask", interrupted)
+  with pytest.raises(KeyboardInterrupt):
+    workers.run([("sleep", 0.4), ("sleep", 0.4)])
+  assert not pathlib.Path(f"/proc/{zygote}").exists()
+  assert statuses(workers.run([("spin", 9), ("say", 1)])) == ["timeout", "done"]
+
+
+def test_imports_that_hang_are_an_error_and_leave_nothing_running(monkeypatch):
+  monkeypatch.setattr(pool, "START_S", 0.01)
+  with pool.Pool(config()) as workers:
+    for _ in range(2):
+      with pytest.raises(RuntimeError, match="did not start"):
+        workers.run([("say", 1)])
+      assert workers._zygote is None
+
+
 def test_a_killed_run_leaves_no_worker_behind():
   code = (
     "from r1.rewards.workers import pool\n"
