@@ -84,16 +84,16 @@ class Grader:
     free, kinds, places: as in symbolic.compare.
     """
     keys = [(gold, answer, free, tuple(kinds), places) for gold, answer in pairs]
-    known = {key: self._known(key) for key in dict.fromkeys(keys)}
-    asked = [key for key, said in known.items() if said is None]
+    said = {key: known for key in dict.fromkeys(keys) if (known := self._known(key))}
+    asked = [key for key in dict.fromkeys(keys) if key not in said]
     for key, outcome in zip(asked, self._pool.run(asked)):
       done = outcome.status == "done"
-      known[key] = outcome.value if done else OF_STATUS.get(outcome.status, "no_verdict")
+      said[key] = outcome.value if done else OF_STATUS.get(outcome.status, "no_verdict")
       if done or outcome.status in OF_STATUS:  # a lost worker says nothing of the answer
-        self._remembered[key] = known[key]
+        self._remembered[key] = said[key]
     while len(self._remembered) > REMEMBERED:
       self._remembered.popitem(last=False)
-    return [known[key] for key in keys]
+    return [said[key] for key in keys]
 
   def _known(self, key: tuple) -> str | None:
     """The verdict without a worker, where there is one."""
@@ -132,6 +132,6 @@ class Grader:
       for i, (gold, answer) in enumerate(rows)
       if not gold or answer is None or dodges(gold, answer)
     }
-    asked = [i for i in range(len(rows)) if i not in said]
-    said |= zip(asked, self.compare([rows[i] for i in asked]))
+    asked = {i: (gold, answer) for i, (gold, answer) in enumerate(rows) if answer and i not in said}
+    said |= zip(asked, self.compare(list(asked.values())))
     return [verdict.Score(float(said[i] == "right"), said[i]) for i in range(len(rows))]

@@ -45,10 +45,10 @@ def compare(gold: str, answer: str, free: bool, kinds: list[str], places: int) -
   import math_verify  # slow to import; the zygote of the workers does it once
 
   logging.getLogger("math_verify").setLevel(logging.ERROR)
-  kinds = tuple(kinds) if free else (LATEX,)
+  looked_for = tuple(kinds) if free else (LATEX,)
   # One number out of a gold answer in prose would be a wrong gold answer.
-  golds = _parse(gold, free, kinds) if free or not _is_prose(gold) else []
-  answers = _parse(answer, free, kinds)
+  golds = _parse(gold, free, looked_for) if free or not _is_prose(gold) else []
+  answers = _parse(answer, free, looked_for)
   if all(isinstance(value, str) for value in golds) and not TEXT.fullmatch(gold.strip()):
     return "no_verdict"
   for expected, said in itertools.product(map(_plain_percent, golds), map(_plain_percent, answers)):
@@ -79,7 +79,7 @@ def _parse(text: str, free: bool, kinds: tuple[str, ...]) -> list:
     text,
     extraction_config=[configs[kind] for kind in kinds],
     extraction_mode="any_match" if free else "first_match",
-    parsing_timeout=None,
+    parsing_timeout=0,
   )
 
 

@@ -57,7 +57,7 @@ class Outcome:
 @dataclasses.dataclass
 class _Worker:
   pid: int
-  parent: subprocess.Popen  # the zygote that reaps it
+  parent: subprocess.Popen | None  # the zygote that reaps it
   channel: connection.Connection
   jobs: int = 0
   job: int = -1
@@ -167,11 +167,10 @@ class Pool:
     """
     worker.channel.close()
     try:
-      if worker.parent is not self._zygote or worker.parent.poll() is not None:
+      if worker.parent is not self._zygote or not self._is_up():
         raise ProcessLookupError(worker.pid)  # it went with its zygote
       os.kill(worker.pid, signal.SIGKILL)
-      self._ask(zygote.REAP + worker.pid.to_bytes(zygote.PID_BYTES, "big"), [])
-      answer = self._control.recv(zygote.STATUS_BYTES) if self._control else b""
+      answer = self._ask(zygote.REAP + worker.pid.to_bytes(zygote.NUMBER_BYTES, "big"), [])
     except OSError:
       answer = b""
     if not answer:
@@ -182,7 +181,7 @@ class Pool:
 
   def _fork(self) -> _Worker:
     for _ in range(2):
-      if self._zygote is None or self._zygote.poll() is not None:
+      if not self._is_up():
         self._stop()
         self._start()
       ours, theirs = socket.socketpair()
@@ -192,8 +191,8 @@ class Pool:
       ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
       with ours, theirs:
         try:
-          self._ask(zygote.FORK + bytes(zygote.PID_BYTES), [theirs.fileno()])
-          pid = int.from_bytes(self._control.recv(zygote.PID_BYTES), "big")
+          told = self._ask(zygote.FORK + bytes(zygote.NUMBER_BYTES), [theirs.fileno()])
+          pid = int.from_bytes(told, "big")
         except OSError:
           pid = 0
         if pid:
@@ -201,10 +200,15 @@ class Pool:
       self._stop()
     raise RuntimeError(f"no worker for {self.cfg.work} could be forked, twice; see stderr")
 
-  def _ask(self, message: bytes, fds: list[int]) -> None:
+  def _is_up(self) -> bool:
+    return self._zygote is not None and self._zygote.poll() is None
+
+  def _ask(self, message: bytes, fds: list[int]) -> bytes:
+    """What the zygote answers; b"" where it dies of it, OSError where it is gone."""
     if self._control is None:
       raise OSError("the zygote is gone")
     socket.send_fds(self._control, [message], fds)
+    return self._control.recv(zygote.NUMBER_BYTES)
 
   def _start(self) -> None:
     ours, theirs = socket.socketpair()

@@ -20,7 +20,7 @@ from multiprocessing import connection
 FORK, REAP = b"f", b"r"
 DONE, RAISED, MEMORY = "done", "raised", "memory"
 PR_SET_PDEATHSIG = 1
-PID_BYTES, STATUS_BYTES = 8, 8
+NUMBER_BYTES = 8  # of a pid or an exit code
 
 
 def find(work: str) -> Callable:
@@ -54,7 +54,7 @@ def main(fd: int, work_name: str, memory_bytes: int, warm: list) -> None:
   control.sendall(DONE.encode())
   me = os.getpid()
   while True:
-    message, fds, _, _ = socket.recv_fds(control, 1 + PID_BYTES, 1)
+    message, fds, _, _ = socket.recv_fds(control, 1 + NUMBER_BYTES, 1)
     if not message:
       return
     if message[:1] == FORK:
@@ -62,10 +62,10 @@ def main(fd: int, work_name: str, memory_bytes: int, warm: list) -> None:
       if not pid:
         _become_worker(control, work, fds[0], memory_bytes, me)
       os.close(fds[0])
-      control.sendall(pid.to_bytes(PID_BYTES, "big"))
+      control.sendall(pid.to_bytes(NUMBER_BYTES, "big"))
     else:
       _, status = os.waitpid(int.from_bytes(message[1:], "big"), 0)
-      control.sendall(os.waitstatus_to_exitcode(status).to_bytes(STATUS_BYTES, "big", signed=True))
+      control.sendall(os.waitstatus_to_exitcode(status).to_bytes(NUMBER_BYTES, "big", signed=True))
 
 
 def _become_worker(control: socket.socket, work: Callable, fd: int, memory: int, zygote: int):
