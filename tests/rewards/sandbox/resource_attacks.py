@@ -5,9 +5,7 @@ from tests.rewards.sandbox import attacks
 Attack = attacks.Attack
 
 SIGNALS = {
-  "kill of the parent": Attack(
-    "os.kill(os.getppid(), 9)\nprint('refused')", ("refused", "failed")
-  ),
+  "kill of the parent": Attack("os.kill(os.getppid(), 9)\nprint('refused')", ("refused", "failed")),
   "kill of process 1": Attack(
     "for s in (9, 15, 19, 11, 6):\n  libc.kill(1, s)\ntime.sleep(0.2)\nprint('refused')"
   ),
