@@ -18,6 +18,7 @@ import dataclasses
 
 from r1.rewards.sandbox import program
 
+INF = float("inf")
 LANGUAGES = ("python", "cpp")
 STDIO, CALL, ASSERT = "stdio", "call", "assert"
 SHAPES = {STDIO: {"input", "output"}, CALL: {"input", "output", "fn_name"}, ASSERT: {"assert"}}
@@ -51,6 +52,8 @@ def read(question) -> Suite:
   limits = question.meta.get("limits", {})
   if unknown := set(limits) - {field.name for field in dataclasses.fields(program.Limits)}:
     raise ValueError(f"limits {sorted(unknown)} given; use fields of program.Limits")
+  if odd := {k: v for k, v in limits.items() if type(v) not in (int, float) or not 0 < v < INF}:
+    raise ValueError(f"limits {odd} given; use finite numbers above 0")
   prelude = kind == CALL or bool(question.meta.get("prelude", False))
   return Suite(language, kind, tuple(test for _, test in tests), limits, prelude)
 
@@ -70,6 +73,8 @@ def _checked(number: int, test: dict, meta: dict) -> tuple[str, dict]:
   for key in texts:
     if not isinstance(test[key], str):
       raise ValueError(f"test {number}: {key} is {test[key]!r:.80}, wanted a text")
+    if any("\ud800" <= c <= "\udfff" for c in test[key]):
+      raise ValueError(f"test {number}: {key} holds half of a character, which no program can read")
   if kind == ASSERT:
     _check_text(number, test["assert"])
   return kind, test

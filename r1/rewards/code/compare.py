@@ -11,8 +11,8 @@ LONGEST = 5000  # characters of a number; longer ones are equal as text or not a
 def outputs(expected: str, printed: str) -> bool:
   """Equality of two outputs as in LiveCodeBench: white space at the ends does not count, lines do.
 
-  Two lines are equal as texts, or as rows of numbers that are equal exactly: 1.50 is 1.5, and
-  0.1 is not 0.10000001.
+  Two lines are equal as rows of words, or of numbers that are equal exactly: 1.50 is 1.5, and 0.1
+  is not 0.10000001.
   """
   lines = expected.strip().split("\n"), printed.strip().split("\n")
   return len(lines[0]) == len(lines[1]) and all(_line(a, b) for a, b in zip(*lines))

@@ -49,6 +49,9 @@ STDIO = {"input": "1", "output": "2"}
     ((STDIO,), {"language": "java"}, "language 'java' given; use one of python, cpp"),
     (({"assert": "assert f(1)"},), {"language": "cpp"}, "kind assert for cpp"),
     ((STDIO,), {"limits": {"memory": 1}}, r"limits \['memory'\] given"),
+    ((STDIO,), {"limits": {"wall_s": -1}}, r"limits {'wall_s': -1} given; use finite numbers"),
+    ((STDIO,), {"limits": {"wall_s": "6", "cpu_s": 2}}, r"limits {'wall_s': '6'} given"),
+    (({"input": "\ud800", "output": "2"},), {}, "test 1: input holds half of a character"),
   ],
 )
 def test_what_is_wrong_is_told(tests, meta, message):
