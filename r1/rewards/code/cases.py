@@ -49,6 +49,8 @@ def read(question) -> Suite:
   (kind,) = kinds
   if language != "python" and kind != STDIO:
     raise ValueError(f"tests of kind {kind} for {language} given; it takes input and output texts")
+  if kind == STDIO and not any(test["output"].strip() for _, test in tests):
+    raise ValueError("every output is blank; give a test whose program must print something")
   limits = question.meta.get("limits", {})
   if unknown := set(limits) - {field.name for field in dataclasses.fields(program.Limits)}:
     raise ValueError(f"limits {sorted(unknown)} given; use fields of program.Limits")

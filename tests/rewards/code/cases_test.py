@@ -51,6 +51,7 @@ STDIO = {"input": "1", "output": "2"}
     ((STDIO,), {"limits": {"memory": 1}}, r"limits \['memory'\] given"),
     ((STDIO,), {"limits": {"wall_s": -1}}, r"limits {'wall_s': -1} given; use finite numbers"),
     ((STDIO,), {"limits": {"wall_s": "6", "cpu_s": 2}}, r"limits {'wall_s': '6'} given"),
+    (({"input": "1", "output": " \n"},), {}, "every output is blank"),
     (({"input": "\ud800", "output": "2"},), {}, "test 1: input holds half of a character"),
   ],
 )
