@@ -71,7 +71,8 @@ def audit(name: str, rows: list[dict], judge: Callable | None, say: Callable) ->
   for (outcome, note), count in suite.reasons(rulings).items():
     say(f"  {name}: {count} {outcome}: {note}")
   modes = {ruling.mode for ruling in rulings if ruling.outcome not in ("policy", "skipped")}
-  return suite.tally(rulings, seconds), modes.pop() if len(modes) == 1 else f"{len(modes)} rules"
+  used = f"{len(modes)} rules" if len(modes) > 1 else "".join(modes)
+  return suite.tally(rulings, seconds), used
 
 
 def hacks(mode: str, verifier: accuracy.Verifier, say: Callable) -> dict:

@@ -45,6 +45,11 @@ HEDGED = {
 UNWORKED = {
   "arithmetic": "{gold} + 17 - 17",
   "a product": "{gold} \\cdot 1",
+  "arithmetic behind a name": "x = {gold} + 17 - 17",
+  "arithmetic that is rounded": "{gold} + 17 - 17 \\approx {other}",
+  "arithmetic in prose": "The answer is ${gold} + 17 - 17$.",
+  "a function": "|-17 - 17 + 34 + {gold}|",
+  "another scale": "{gold} \\text{{ million}}",
   "an interval around it": "({gold} - 1, {gold} + 1)",
 }
 # Whole responses with the right answer where it does not count.
@@ -81,8 +86,7 @@ def responses_to(question: records.Question, mode: str) -> dict[str, str]:
     unworked = {name: form.format(**names) for name, form in UNWORKED.items()}
     marked |= unworked | {name: form.format(**names) for name, form in HEDGED.items()}
   elif question.kind == "choice":
-    marked |= {"every letter": "A B C D E F G H I J", "one of two": "{gold} or {other}"}
-    marked["one of two"] = marked["one of two"].format(**names)
+    marked |= {"every letter": "A B C D E F G H I J", "one of two": f"{gold} or {names['other']}"}
   # What happens to be the gold answer itself is no hack here.
   same = lambda text: latex.canonical(text) == latex.canonical(gold)
   endless = "infty" in gold or "mathbb" in gold

@@ -119,6 +119,8 @@ ARITHMETIC = re.compile(r"(?:[0-9.,+\-*/^(){}\[\]\s]|\\times|\\cdot|\\div|\\frac
 OPERATOR = re.compile(r"(?<=[0-9)}\]])\s*(?:[-+*/^÷×]|\\times|\\cdot|\\div)|\\frac")
 HEDGE = re.compile(r"(?<![A-Za-z])(?:or|OR|oder|ou|或|或者)(?![A-Za-z])|\\vee|\\lor")
 EQUALS = re.compile(r"(?<![<>!\\:])=|\\approx|\\equiv|≈")
+LONE_NAME = re.compile(r"\\?[A-Za-z]+(?:_\{?\w+\}?)?")
+APPROXIMATE = re.compile(r"\\approx|≈")
 SIDE_BY_SIDE = re.compile(r"[0-9] [0-9]")  # math-verify adds them up: 1 2 3 is 6 to it
 PARTS = re.compile(r"[,;]|\\quad|(?<![A-Za-z])and(?![A-Za-z])")
 FORMULA = re.compile(r"\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]")
@@ -166,14 +168,16 @@ def _unworked(answer: str) -> str:
   # Of "9 = 8" only the last member would be read; 50% = 0.5 holds.
   if stated and value and unit == last_unit and "=" in answer and not numbers.same(stated, value):
     return "an equation that does not hold"
-  last = SKIPPED.sub("", last)
-  if value or numbers.read(last):
+  # Of "3+4 \approx 9" the first member would be read, of everything else the last.
+  rounded = APPROXIMATE.search(answer) and not LONE_NAME.fullmatch(first)
+  said = SKIPPED.sub("", first if rounded else last)
+  if (stated if rounded else value) or numbers.read(said):
     return ""
-  if ARITHMETIC.fullmatch(last) and OPERATOR.search(last):
+  if ARITHMETIC.fullmatch(said) and OPERATOR.search(said):
     return "arithmetic that is not worked out"
-  if WORK.search(last):
+  if WORK.search(said):
     return "a function that is not worked out"
-  return "names beside the number" if NAME.search(last) else ""
+  return "names beside the number" if NAME.search(said) else ""
 
 
 def _formula(answer: str) -> str:

@@ -80,6 +80,7 @@ def test_costly_answers_are_refused_with_a_reason(text, reason):
     ("45", "0 1 2 3 4 5 6 7 8 9"),  # the sum of them, to math-verify
     ("6", "1 2 3"),
     ("7", "x=3+4"),
+    ("7", "3+4\\approx9"),
     ("7", "3+4\\text{ cm}"),
     ("7", "The answer is $3+4$"),
     ("7", "so \\boxed{3+4}"),
@@ -105,6 +106,8 @@ def test_answers_that_dodge_are_told(gold, answer):
   ("gold", "answer"),
   [
     ("7", "7"),
+    ("11", "x\\approx11"),
+    ("8", "8\\approx9"),
     ("7", "x=7"),
     ("-7", "-7"),
     ("x+1", "1+x"),
