@@ -112,6 +112,10 @@ FRAMED = strategies.tuples(
   strategies.sampled_from(AROUND),
   strategies.sampled_from(4 * GOLDS + NEAR),
 ).map(framed)
+# Gold answers as they should be given, so that every verifier has something to call right.
+GIVEN = strategies.tuples(strategies.sampled_from(GOOD_FRAMES), strategies.sampled_from(GOLDS)).map(
+  lambda parts: parts[0].replace("%s", parts[1])
+)
 BYTES = strategies.binary(max_size=40).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
 ANY = strategies.text(strategies.characters(exclude_categories=()), max_size=20)
-RESPONSES = strategies.one_of(PIECES, FRAMED, FRAMED, BYTES, ANY)
+RESPONSES = strategies.one_of(PIECES, GIVEN, FRAMED, FRAMED, BYTES, ANY)

@@ -256,7 +256,7 @@ def test_right_means_that_the_gold_answer_is_there():
   rights = collections.Counter()
   grade_all(rights)
   rare = {name for name in VERIFIERS if rights[name] < 10}
-  assert rare == NEVER_RIGHT, "else the second readings prove nothing"
+  assert rare == NEVER_RIGHT, f"else the second readings prove nothing: {rights}"
 
 
 HOSTILE = ["<think>", "<answer>C", "\\boxed{", "{}", "$ab ", "答", "\ud800", "((", "a. ", "\\text{"]

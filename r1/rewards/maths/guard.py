@@ -121,6 +121,7 @@ HEDGE = re.compile(r"(?<![A-Za-z])(?:or|OR|oder|ou|或|或者)(?![A-Za-z])|\\vee
 EQUALS = re.compile(r"(?<![<>!\\:])=|\\approx|\\equiv|≈")
 LONE_NAME = re.compile(r"\\?[A-Za-z]+(?:_\{?\w+\}?)?")
 APPROXIMATE = re.compile(r"\\approx|≈")
+SIGNS = re.compile(r"[-+−]\s*[-+−]")
 SIDE_BY_SIDE = re.compile(r"[0-9] [0-9]")  # math-verify adds them up: 1 2 3 is 6 to it
 PARTS = re.compile(r"[,;]|\\quad|(?<![A-Za-z])and(?![A-Za-z])")
 FORMULA = re.compile(r"\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]")
@@ -154,6 +155,8 @@ def evasive(gold: str, answer: str) -> str:
   wanted = numbers.read(units.split(gold)[0])
   if not wanted:
     return ""
+  if SIGNS.search(answer):
+    return "a sign before a sign"
   if "\\pm" in answer and "\\pm" not in gold:
     return "two signs at once"
   # A long decimal is the value of some root or logarithm, which may stand for itself.

@@ -20,6 +20,10 @@ PROSE = re.compile(
 )
 # As in \begin{pmatrix} and \text{cm}: letters, and no prose.
 COMMAND = re.compile(r"\\[A-Za-z]+\s*\{[A-Za-z .*]*\}")
+# Formulas that are marked, and what may stand around them: words, not mathematics.
+MARKED = re.compile(r"\$\$.+?\$\$|\$.+?\$|\\\(.+?\\\)|\\\[.+?\\\]|\\boxed\{.+\}", re.DOTALL)
+SPACING = re.compile(r"\\(?:q?quad|[,;:! ])")
+BESIDE = re.compile(r"[0-9+*/^=<>|\\]|(?<![A-Za-z])[-−]|[-−](?![A-Za-z])|\0\s*!")
 TEXT = re.compile(r"\$*\\text[a-z]*\{[^{}]*\}\$*")  # a gold answer that is words on purpose
 EXPONENT = re.compile(r"\^\s*(-?[0-9]+)")  # 2^-99 is no LaTeX, and half of it would be read
 BRACED = r"^{\1}"
@@ -28,6 +32,13 @@ BRACED = r"^{\1}"
 def is_formula(text: str) -> bool:
   """Is the text a bare formula, as opposed to prose, and to a text that marks its formulas?"""
   return not ANCHOR.search(text) and not PROSE.search(text)
+
+
+def _is_split(text: str) -> bool:
+  """Does mathematics stand beside the formulas that are marked? Of -$42$ only 42 would be read."""
+  if not ANCHOR.search(text):
+    return False
+  return bool(BESIDE.search(COMMAND.sub("", SPACING.sub("", MARKED.sub("\0", text)))))
 
 
 def _is_prose(text: str) -> bool:
@@ -69,6 +80,8 @@ def warm_up() -> list[tuple]:
 def _parse(text: str, free: bool, kinds: tuple[str, ...]) -> list:
   import math_verify
 
+  if not free and _is_split(text):
+    return []
   if is_formula(text) or not (free or ANCHOR.search(text)):
     text = f"${EXPONENT.sub(BRACED, text)}$"
   configs = {

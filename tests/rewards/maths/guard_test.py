@@ -80,6 +80,7 @@ def test_costly_answers_are_refused_with_a_reason(text, reason):
     ("45", "0 1 2 3 4 5 6 7 8 9"),  # the sum of them, to math-verify
     ("6", "1 2 3"),
     ("7", "x=3+4"),
+    ("7", "--7"),
     ("7", "3+4\\approx9"),
     ("7", "3+4\\text{ cm}"),
     ("7", "The answer is $3+4$"),

@@ -82,6 +82,18 @@ def test_a_gold_answer_is_read_whole_or_not_at_all(gold, answer):
   assert compare(gold, answer) != "right"
 
 
+@pytest.mark.parametrize("answer", ["-$42$", "$42$!", "9 \\boxed{42}", "\\boxed{42} = 9", "2$42$"])
+def test_mathematics_beside_a_marked_formula_is_not_left_out(answer):
+  assert compare("42", answer) == "unparsed"
+
+
+@pytest.mark.parametrize(
+  "answer", ["The non-zero root is $42$.", "$42$", "$x=42$", "so \\boxed{42}", "$42$, see?"]
+)
+def test_words_beside_a_marked_formula_are(answer):
+  assert compare("42", answer) == "right"
+
+
 def test_places_say_how_many_decimals_must_agree():
   assert compare("\\frac{1}{3}", "0.3333", free=True, places=4) == "right"
   assert compare("\\frac{1}{3}", "0.3333", free=True) == "wrong"
