@@ -159,11 +159,7 @@ def test_any_text_is_run_without_an_exception(box, programs):
   assert all(run.status in ("ok", "failed", "timeout", "memory", "output") for run in runs), runs
 
 
-@pytest.mark.slow
-def test_thirty_simple_programs_a_second_on_two_lanes(box):
-  count = 200
-  programs = [isolation.python("print(int(input()) + 1)", b"1") for _ in range(count)]
-  begin = time.monotonic()
+def test_many_small_programs_each_get_their_own_answer(box):
+  programs = [isolation.python(f"print(int(input()) + {n})", b"1") for n in range(60)]
   results = box.run(programs)
-  assert {result.runs[0].stdout for result in results} == {b"2\n"}
-  assert count / (time.monotonic() - begin) >= 30
+  assert [int(result.runs[0].stdout) for result in results] == [n + 1 for n in range(60)]
