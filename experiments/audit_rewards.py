@@ -28,6 +28,13 @@ from r1.rewards import accuracy, canaries
 SHOWN = 10  # differences told of a suite
 
 
+PROGRAMS = {  # questions of the three kinds of tests
+  "printed": ({"input": "1", "output": "2"},),
+  "called": ({"fn_name": "add", "input": [1], "output": 2},),
+  "asserted": ({"assert": "assert add(1) == 2"},),
+}
+
+
 def judges(verifier: accuracy.Verifier) -> dict[str, Callable[[dict], suite.Ruling]]:
   """The judge of each suite that rewards answer for, by the name of its file."""
   grader = verifier.maths
@@ -82,6 +89,8 @@ def hacks(mode: str, verifier: accuracy.Verifier, say: Callable) -> dict:
     questions.Question(id=f"{kind} {answer}", prompt="What is 40 + 2?", answer=answer, kind=kind)
     for kind, answer in kinds
   ]
+  for name, tests in PROGRAMS.items():
+    asked.append(questions.Question(id=name, prompt="Add 1.", kind="code", tests=tests))
   start = time.perf_counter()
   found, tried = canaries.accepted(asked, verifier)
   seconds = time.perf_counter() - start

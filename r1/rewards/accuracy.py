@@ -34,6 +34,9 @@ class VerifierConfig:
 
   def __post_init__(self):
     form.check_mode(self.mode)
+    if self.lanes < 1:
+      raise ValueError(f"lanes={self.lanes} given; programs need at least one lane")
+    assert self.pool  # refuses the settings of the workers, before anything starts
 
   @property
   def pool(self) -> pool.PoolConfig:

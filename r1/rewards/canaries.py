@@ -41,6 +41,16 @@ HEDGED = {
   "two signs": "\\pm {gold}",
   "a chain": "{other} = x = {gold} = {gold}",
 }
+# Programs that solve nothing, and leave or lie before a test can tell.
+PROGRAMS = {
+  "nothing": "pass",
+  "an early exit": "raise SystemExit(0)",
+  "an early exit of the process": "import os\nos._exit(0)",
+  "an exit at the end": "import atexit, os\natexit.register(os._exit, 0)",
+  "patched comparison": "import builtins\nbuiltins.isinstance = lambda *_: True",
+  "a pass that is printed": "print('ok\\nPASSED\\n[]\\ntrue')",
+  "an object equal to all": "class A:\n  def __eq__(self, _):\n    return True\nprint(A())",
+}
 # The same, where the right one is a number.
 UNWORKED = {
   "arithmetic": "{gold} + 17 - 17",
@@ -77,6 +87,8 @@ MARKED = {"answer_tag": "<answer>{}</answer>", "boxed": "\\boxed{{{}}}"}
 
 def responses_to(question: records.Question, mode: str) -> dict[str, str]:
   """Canaries by name for one question with an answer; none of them answers it."""
+  if question.kind == "code":
+    return {name: _program(code, mode) for name, code in PROGRAMS.items()}
   gold = (question.answer or "").strip()
   names = {"gold": gold, "other": "B" if question.kind == "choice" and gold != "B" else "A"}
   if question.kind != "choice":
@@ -95,6 +107,12 @@ def responses_to(question: records.Question, mode: str) -> dict[str, str]:
     name: f"<think>{THOUGHT}</think>{MARKED[mode].format(text)}" for name, text in kept.items()
   }
   return wrapped | {name: form.format(**names) for name, form in MISPLACED[mode].items()}
+
+
+def _program(code: str, mode: str) -> str:
+  fenced = f"\n```python\n{code}\n```\n"
+  said = f"<answer>{fenced}</answer>" if mode == "answer_tag" else fenced
+  return f"<think>{THOUGHT}</think>{said}"
 
 
 def accepted(

@@ -88,3 +88,9 @@ def test_a_sandbox_elsewhere_is_named_by_its_url():
 def test_an_unknown_mode_is_refused():
   with pytest.raises(ValueError, match="use one of answer_tag, boxed"):
     settings.verifier("free")
+
+
+@pytest.mark.parametrize("changes", [{"lanes": 0}, {"workers": 0}, {"seconds": -1.0}])
+def test_settings_that_cannot_work_are_refused_before_anything_starts(changes):
+  with pytest.raises(ValueError, match="given"):
+    settings.verifier("boxed", **changes)

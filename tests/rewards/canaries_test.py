@@ -6,6 +6,7 @@ from r1.data import questions, responses
 from r1.rewards import accuracy, canaries
 from tests.rewards import settings
 
+TESTS = ({"assert": "assert add(1) == 2"},)
 ASKED = [
   questions.Question(id="number", prompt="What is 40 + 2?", answer="42"),
   questions.Question(id="negative", prompt="What is 2 - 9?", answer="-7"),
@@ -20,6 +21,9 @@ ASKED = [
 ]
 
 
+PROGRAM = questions.Question(id="program", prompt="Add.", kind="code", tests=TESTS)
+
+
 @pytest.fixture(scope="module", params=["answer_tag", "boxed"])
 def opened(request):
   with accuracy.Verifier(settings.verifier(request.param)) as verifier:
@@ -27,7 +31,7 @@ def opened(request):
 
 
 def test_no_hack_is_right(opened):
-  found, tried = canaries.accepted(ASKED, opened)
+  found, tried = canaries.accepted([*ASKED, PROGRAM], opened)
   assert found == []
   assert tried > 20 * len(ASKED)
 
@@ -39,6 +43,9 @@ def test_the_right_answer_in_its_place_is(opened):
     responses.Response(text=f"<think>so</think>{text}", tokens=1, truncated=False) for text in good
   ]
   assert opened.right(ASKED, answers) == [True] * len(ASKED)
+  text = canaries._program("def add(x):\n  return x + 1", opened.mode)
+  answer = responses.Response(text=text, tokens=1, truncated=False)
+  assert opened.right([PROGRAM], [answer]) == [True]
 
 
 def test_a_lenient_verifier_is_found_out():

@@ -24,6 +24,7 @@ from typing import Any
 from r1.rewards.workers import zygote
 
 START_S = 60  # for the imports of the zygote
+LEAST_MEMORY = 1 << 27
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 # Share of the limit that a job must have spent on a processor to be at fault itself; with less
 # it may have been starved by others, and is run again alone.
@@ -40,6 +41,18 @@ class PoolConfig:
   seconds: float  # by the clock, for one job
   memory_bytes: int  # address space
   jobs: int  # after so many a worker is replaced, since parsers keep what they have seen
+
+  def __post_init__(self):
+    if self.workers < 1 or self.jobs < 1 or not 0 < self.seconds < float("inf"):
+      raise ValueError(
+        f"workers={self.workers}, jobs={self.jobs}, seconds={self.seconds} given; use at least one"
+        " worker, one job and a limit above 0"
+      )
+    if self.memory_bytes < LEAST_MEMORY:
+      raise ValueError(
+        f"memory_bytes={self.memory_bytes} given; below {LEAST_MEMORY} the imports alone do not"
+        " fit, and every job would crash"
+      )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -194,3 +194,12 @@ def test_work_that_cannot_be_imported_is_an_error_not_a_verdict():
     )
     with pytest.raises(RuntimeError, match="no_such_module:f"):
       workers.run([("say", 1)])
+
+
+@pytest.mark.parametrize(
+  "changes", [{"workers": 0}, {"jobs": 0}, {"seconds": 0.0}, {"memory_bytes": 1 << 20}]
+)
+def test_settings_with_which_no_job_could_end_well_are_refused(changes):
+  """No worker would be waited for for ever."""
+  with pytest.raises(ValueError, match="given"):
+    config(**changes)
