@@ -47,6 +47,7 @@ def test_a_tagged_answer_stands_once_after_the_last_thought(text, answer):
     ("\\boxed{ }", None),
     ("\\boxed 8", None),
     ("\\fbox{8}", "8"),
+    ("<think>a</think><answer>8</answer>", None),  # the other mode's mark
     ("8", None),
   ],
 )
