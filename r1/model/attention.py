@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 
 NEVER = -1e30  # a score that loses against every real one and stays finite
+FEW = 8  # queries per key head up to which multiplying and summing wins on CPUs
 
 
 class Places(struct.PyTreeNode):
@@ -45,6 +46,10 @@ def held(query_BLHK, key_BNKM, value_BNMW, places: Places):
   """The same with keys and values in the cache's layout, which decoding reads as it is."""
   B, L, H, K = query_BLHK.shape
   N = key_BNKM.shape[1]
+  if L == 1:
+    query_BNRK = query_BLHK.reshape(B, N, H // N, K)
+    out_BNRW, lse_BNR = few(query_BNRK, key_BNKM, value_BNMW, visible(places)[:, None])
+    return out_BNRW.reshape(B, 1, H, -1), lse_BNR.reshape(B, 1, H)
   query_BNRLK = jnp.moveaxis(query_BLHK.reshape(B, L, N, H // N, K), 1, 3)
   score_BNRLM = jnp.einsum(
     "BNRLK,BNKM->BNRLM", query_BNRLK, key_BNKM, preferred_element_type=jnp.float32
@@ -53,6 +58,28 @@ def held(query_BLHK, key_BNKM, value_BNMW, places: Places):
   out_BNRLW = jnp.einsum("BNRLM,BNMW->BNRLW", prob_BNRLM.astype(value_BNMW.dtype), value_BNMW)
   out_BLHW = jnp.moveaxis(out_BNRLW, 3, 1).reshape(B, L, H, -1)
   return out_BLHW, jnp.moveaxis(lse_BNRL, 3, 1).reshape(B, L, H)
+
+
+def few(query_BNLK, key_BNKM, value_BNMK, see):
+  """The same for a few queries per key head: (out_BNLK, logsumexp_BNL).
+
+  On CPUs as multiplications and sums, which XLA fuses with what reads the cache; its batched matmul
+  copies each operand first, and is no faster for so few queries.
+  """
+  K, many = query_BNLK.shape[-1], query_BNLK.shape[2] > FEW
+
+  def fused(query, key, value):
+    score = jnp.sum(query[..., None] * key[:, :, None], axis=3, dtype=jnp.float32)
+    prob, lse = weigh(score * K**-0.5, see)
+    return jnp.sum(prob.astype(value.dtype)[..., None] * value[:, :, None], axis=3), lse
+
+  def matmul(query, key, value):
+    score = jnp.einsum("BNLK,BNKM->BNLM", query, key, preferred_element_type=jnp.float32)
+    prob, lse = weigh(score * K**-0.5, see)
+    return jnp.einsum("BNLM,BNMK->BNLK", prob.astype(value.dtype), value), lse
+
+  given = query_BNLK, key_BNKM, value_BNMK
+  return jax.lax.platform_dependent(*given, cpu=matmul if many else fused, default=matmul)
 
 
 def weigh(score, see):

@@ -7,6 +7,8 @@ decoding step read the buffers as they are, which on CPUs is worth more than hal
 Latent attention keeps C + P numbers per token instead, for all heads together.
 """
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -20,6 +22,20 @@ class Cache(struct.PyTreeNode):
   stacks: dict
   length_B: jax.Array
   slots: int = struct.field(pytree_node=False)
+
+
+class Held(NamedTuple):
+  """One layer's place in a cache.
+
+  buffers: of the stack; z: the layer's index there. at: its index in the model's stack `stack`,
+  which is another where the layers are held one by one.
+  """
+
+  buffers: dict
+  z: jax.Array | int
+  at: jax.Array | int
+  stack: str
+  cache: Any
 
 
 def specs(cfg, rows: int, slots: int) -> dict:
@@ -36,6 +52,31 @@ def specs(cfg, rows: int, slots: int) -> dict:
     }
     for name, layers in cfg.stacks
   }
+
+
+def slot_axis(name: str) -> int:
+  """Which axis of this buffer counts tokens."""
+  return dims.suffix(name).index("M")
+
+
+def width(stacks: dict) -> int:
+  """Room for tokens in a row of these buffers."""
+  buffers = next(iter(stacks.values()))
+  name, buffer = next(iter((buffers[0] if isinstance(buffers, tuple) else buffers).items()))
+  return buffer.shape[slot_axis(name)]
+
+
+def unstacked(buffers: dict) -> tuple[dict, ...]:
+  """One layer's buffers at a time, each still a stack of one."""
+  count = next(iter(buffers.values())).shape[0]
+  return tuple({name: x[z : z + 1] for name, x in buffers.items()} for z in range(count))
+
+
+def stacked(buffers) -> dict:
+  """The inverse of `unstacked`; whole stacks are left alone."""
+  if isinstance(buffers, dict):
+    return buffers
+  return {name: jnp.concatenate([layer[name] for layer in buffers]) for name in buffers[0]}
 
 
 def empty(cfg, rows: int, slots: int) -> Cache:

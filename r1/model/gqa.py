@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from r1 import sharding, spec
-from r1.model import attention, blockwise, layers, rope
+from r1.model import attention, blockwise, layers, pages, rope
 from r1.model import cache as cache_lib
 
 
@@ -28,9 +28,13 @@ def rotary(position_BL, cfg):
 
 def project(p, x_BLD, cos_sin, cfg):
   """Queries, keys and values of one layer, biased, normed and rotated as the config asks."""
-  query_BLHK = jnp.einsum("BLD,DHK->BLHK", x_BLD, p["q_DHK"])
-  key_BLNK = jnp.einsum("BLD,DNK->BLNK", x_BLD, p["k_DNK"])
-  value_BLNK = jnp.einsum("BLD,DNK->BLNK", x_BLD, p["v_DNK"])
+  if "qkv" in p:  # joined by `unroll`
+    joint = layers.product("BLD,DHK->BLHK", x_BLD, p["qkv"])
+    query_BLHK, key_BLNK, value_BLNK = jnp.split(joint, (cfg.H, cfg.H + cfg.N), axis=2)
+  else:
+    query_BLHK = jnp.einsum("BLD,DHK->BLHK", x_BLD, p["q_DHK"])
+    key_BLNK = jnp.einsum("BLD,DNK->BLNK", x_BLD, p["k_DNK"])
+    value_BLNK = jnp.einsum("BLD,DNK->BLNK", x_BLD, p["v_DNK"])
   if cfg.qkv_bias:
     query_BLHK += p["q_bias_HK"][None, None]
     key_BLNK += p["k_bias_NK"][None, None]
@@ -50,10 +54,16 @@ def attend(p, x_BLD, cos_sin, places, held, cfg):
   buffers = None
   if held is None:
     out_BLHK, _ = blockwise.body(cfg)(query_BLHK, key_BLNK, value_BLNK, places)
+  elif isinstance(held.cache, pages.Paged):
+    out_BLHK, buffers = pages.gqa(held, query_BLHK, key_BLNK, value_BLNK, places)
+  elif isinstance(held.cache, pages.Prompt):
+    out_BLHK, _ = blockwise.body(cfg)(query_BLHK, key_BLNK, value_BLNK, places)
+    key_BNKL, value_BNLK = jnp.moveaxis(key_BLNK, 1, 3), jnp.moveaxis(value_BLNK, 1, 2)
+    buffers = pages.take(held.buffers, held.z, key_ZBNKM=key_BNKL, value_ZBNMK=value_BNLK)
   else:
-    buffers, z, start_B = held
-    key_BNKM, value_BNMK, buffers = cache_lib.extend(buffers, z, start_B, key_BLNK, value_BLNK)
+    at = held.buffers, held.z, held.cache.length_B
+    key_BNKM, value_BNMK, buffers = cache_lib.extend(*at, key_BLNK, value_BLNK)
     out_BLHK, _ = attention.held(query_BLHK, key_BNKM, value_BNMK, places)
   out_BLHK = sharding.shard(out_BLHK, "BLHK", cfg.rules)
-  y_BLD = jnp.einsum("BLHK,HKD->BLD", out_BLHK, p["o_HKD"])
+  y_BLD = layers.product("BLHK,HKD->BLD", out_BLHK, p["o_HKD"])
   return y_BLD + p["o_bias_D"][None, None] if cfg.o_bias else y_BLD, buffers

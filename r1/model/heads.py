@@ -4,18 +4,22 @@ import jax
 import jax.numpy as jnp
 
 from r1 import dims, sharding
-from r1.model import attention
+from r1.model import attention, layers
 
 
 def matrix(params, cfg):
   """The head_DV of this model: its own, or the embedding table turned over."""
-  return params["embed_VD"].T if cfg.tied else params["head_DV"]
+  return params["head_DV"] if "head_DV" in params or not cfg.tied else params["embed_VD"].T
 
 
 def logits(head_DV, hidden_BLD, cfg):
   """Float32 logits_BLV; ids that the tokenizer does not have get -1e30."""
-  head_DV = head_DV.astype(hidden_BLD.dtype)
-  logits_BLV = jnp.einsum("BLD,DV->BLV", hidden_BLD, head_DV, preferred_element_type=jnp.float32)
+  if isinstance(head_DV, layers.Turned):
+    logits_BLV = layers.product("BLD,DV->BLV", hidden_BLD, head_DV).astype(jnp.float32)
+  else:
+    head_DV = head_DV.astype(hidden_BLD.dtype)
+    kind = {"preferred_element_type": jnp.float32}
+    logits_BLV = jnp.einsum("BLD,DV->BLV", hidden_BLD, head_DV, **kind)
   if cfg.ids < cfg.V:
     logits_BLV = jnp.where(jnp.arange(cfg.V)[None, None] < cfg.ids, logits_BLV, attention.NEVER)
   return sharding.shard(logits_BLV, "BLV", cfg.rules)

@@ -9,7 +9,7 @@ k_b = W^UK, v_b = W^UV.
 import jax.numpy as jnp
 
 from r1 import sharding, spec
-from r1.model import attention, blockwise, layers, rope
+from r1.model import attention, blockwise, layers, pages, rope
 from r1.model import cache as cache_lib
 
 LATENT_EPS = 1e-6  # of the two latent norms, whatever the model's own is (the released code's)
@@ -46,15 +46,15 @@ def queries(p, x_BLD, cos_sin, cfg):
   """
   turn = rope.pairs if cfg.rope_pairs else rope.halves
   if cfg.A:
-    query_BLA = jnp.einsum("BLD,DA->BLA", x_BLD, p["q_a_DA"])
+    query_BLA = layers.product("BLD,DA->BLA", x_BLD, p["q_a_DA"])
     if cfg.qkv_bias:
       query_BLA += p["q_a_bias_A"][None, None]
     query_BLA = layers.rms_norm(query_BLA, p["q_a_norm_A"], LATENT_EPS)
-    nope_BLHK = jnp.einsum("BLA,AHK->BLHK", query_BLA, p["q_nope_AHK"])
-    rope_BLHP = jnp.einsum("BLA,AHP->BLHP", query_BLA, p["q_rope_AHP"])
+    nope_BLHK = layers.product("BLA,AHK->BLHK", query_BLA, p["q_nope_AHK"])
+    rope_BLHP = layers.product("BLA,AHP->BLHP", query_BLA, p["q_rope_AHP"])
   else:
-    nope_BLHK = jnp.einsum("BLD,DHK->BLHK", x_BLD, p["q_nope_DHK"])
-    rope_BLHP = jnp.einsum("BLD,DHP->BLHP", x_BLD, p["q_rope_DHP"])
+    nope_BLHK = layers.product("BLD,DHK->BLHK", x_BLD, p["q_nope_DHK"])
+    rope_BLHP = layers.product("BLD,DHP->BLHP", x_BLD, p["q_rope_DHP"])
   size = rope.sharpness(cfg.rope_scaling)
   return nope_BLHK * size, turn(rope_BLHP, cos_sin) * size
 
@@ -62,8 +62,8 @@ def queries(p, x_BLD, cos_sin, cfg):
 def latents(p, x_BLD, cos_sin, cfg):
   """(latent_BLC, rotary_BLP): what a cache holds of each token."""
   turn = rope.pairs if cfg.rope_pairs else rope.halves
-  latent_BLC = jnp.einsum("BLD,DC->BLC", x_BLD, p["kv_a_DC"])
-  rotary_BLP = jnp.einsum("BLD,DP->BLP", x_BLD, p["k_rope_DP"])
+  latent_BLC = layers.product("BLD,DC->BLC", x_BLD, p["kv_a_DC"])
+  rotary_BLP = layers.product("BLD,DP->BLP", x_BLD, p["k_rope_DP"])
   if cfg.qkv_bias:
     latent_BLC += p["kv_a_bias_C"][None, None]
     rotary_BLP += p["k_rope_bias_P"][None, None]
@@ -87,7 +87,7 @@ def absorbed(p, nope_BLHK, rope_BLHP, latent_BMC, rotary_BMP, places):
 
   A step reads C + P numbers per cached token for all heads together.
   """
-  scale = (nope_BLHK.shape[-1] + rope_BLHP.shape[-1]) ** -0.5
+  scale = _scale(nope_BLHK, rope_BLHP)
   query_BLHC = jnp.einsum("BLHK,CHK->BLHC", nope_BLHK, p["k_b_CHK"])
   kind = {"preferred_element_type": jnp.float32}
   score_BHLM = jnp.einsum("BLHC,BMC->BHLM", query_BLHC, latent_BMC, **kind)
@@ -95,6 +95,18 @@ def absorbed(p, nope_BLHK, rope_BLHP, latent_BMC, rotary_BMP, places):
   prob_BHLM, _ = attention.weigh(score_BHLM * scale, attention.visible(places)[:, None])
   out_BLHC = jnp.einsum("BHLM,BMC->BLHC", prob_BHLM.astype(latent_BMC.dtype), latent_BMC)
   return jnp.einsum("BLHC,CHW->BLHW", out_BLHC, p["v_b_CHW"])
+
+
+def _scale(nope_BLHK, rope_BLHP) -> float:
+  return (nope_BLHK.shape[-1] + rope_BLHP.shape[-1]) ** -0.5
+
+
+def paged(p, nope_BLHK, rope_BLHP, latent_BLC, rotary_BLP, places, held):
+  """(out_BLHW, buffers): `absorbed` over the pages that each row reads."""
+  query_BLHC = jnp.einsum("BLHK,CHK->BLHC", nope_BLHK, p["k_b_CHK"])
+  given = query_BLHC, rope_BLHP, latent_BLC, rotary_BLP, places
+  out_BLHC, buffers = pages.latent(held, *given, _scale(nope_BLHK, rope_BLHP))
+  return jnp.einsum("BLHC,CHW->BLHW", out_BLHC, p["v_b_CHW"]), buffers
 
 
 def attend(p, x_BLD, cos_sin, places, held, cfg):
@@ -107,15 +119,19 @@ def attend(p, x_BLD, cos_sin, places, held, cfg):
   buffers = None
   if held is None:
     out_BLHW = expanded(p, *query, latent_BLC, rotary_BLP, places, blockwise.body(cfg))
+  elif isinstance(held.cache, pages.Paged):
+    out_BLHW, buffers = paged(p, *query, latent_BLC, rotary_BLP, places, held)
+  elif isinstance(held.cache, pages.Prompt):
+    out_BLHW = expanded(p, *query, latent_BLC, rotary_BLP, places, blockwise.body(cfg))
+    whole = {"latent_ZBMC": latent_BLC, "rotary_ZBMP": rotary_BLP}
+    buffers = pages.take(held.buffers, held.z, **whole)
   else:
-    buffers, z, start_B = held
-    latent_BMC, rotary_BMP, buffers = cache_lib.extend_latent(
-      buffers, z, start_B, latent_BLC, rotary_BLP
-    )
+    at = held.buffers, held.z, held.cache.length_B
+    latent_BMC, rotary_BMP, buffers = cache_lib.extend_latent(*at, latent_BLC, rotary_BLP)
     if cfg.absorb:
       out_BLHW = absorbed(p, *query, latent_BMC, rotary_BMP, places)
     else:
       out_BLHW = expanded(p, *query, latent_BMC, rotary_BMP, places, attention.einsum)
   out_BLHW = sharding.shard(out_BLHW, "BLHW", cfg.rules)
-  y_BLD = jnp.einsum("BLHW,HWD->BLD", out_BLHW, p["o_HWD"])
+  y_BLD = layers.product("BLHW,HWD->BLD", out_BLHW, p["o_HWD"])
   return y_BLD + p["o_bias_D"][None, None] if cfg.o_bias else y_BLD, buffers

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from r1 import dims, spec
-from r1.model import attention, block, layers, lora, mtp
+from r1.model import attention, block, layers, lora, mtp, pages
 from r1.model import cache as cache_lib
 
 FOREVER = 2**30  # the window of a layer that has none
@@ -19,7 +19,7 @@ class Output(struct.PyTreeNode):
   """
 
   hidden_BLD: jax.Array
-  cache: cache_lib.Cache | None
+  cache: cache_lib.Cache | pages.Paged | pages.Prompt | None
   aux: dict
   layer_ZBLD: jax.Array | None = None
 
@@ -55,10 +55,11 @@ def forward(
   every_layer: keep the hidden states between the layers too, to compare with another program.
   """
   dims.check(token_BL=token_BL, position_BL=position_BL, segment_BL=segment_BL)
-  start_B, at_key = None, (position_BL, segment_BL)
-  if cache is not None:
-    start_B, new_B = cache.length_B, jnp.sum(segment_BL > 0, axis=1, dtype=jnp.int32)
+  at_key, new_B = (position_BL, segment_BL), jnp.sum(segment_BL > 0, axis=1, dtype=jnp.int32)
+  if isinstance(cache, cache_lib.Cache):
     at_key = cache_lib.seen(cache, new_B)
+  elif isinstance(cache, pages.Paged):
+    at_key = pages.seen(cache, position_BL)
   places = attention.Places(position_BL, segment_BL, *at_key)
   cos_sin = block.rotary(position_BL, cfg)
   dtype, scale = jnp.dtype(cfg.dtype), cfg.lora.scale if cfg.lora else 0.0
@@ -70,7 +71,7 @@ def forward(
       p, adapters, z, window = given
       p, adapters = block.home(p, cfg), block.home(adapters, cfg)
       p = block.cast(lora.merge(p, adapters, scale), dtype)
-      held = None if buffers is None else (buffers, z, start_B)
+      held = None if buffers is None else cache_lib.Held(buffers, z, z, name, cache)
       at = places.replace(window=window)
       x_BLD, buffers, aux = block.block(p, x_BLD, cos_sin, at, held, cfg, name)
       return (x_BLD, buffers), (aux, x_BLD if every_layer else None)
@@ -82,13 +83,25 @@ def forward(
     given = params[name], adapters, z_Z, windows(cfg)[name]
     return jax.lax.scan(layer, (x_BLD, buffers), given)
 
+  def unrolled(name: str, x_BLD, buffers):
+    grown, aux = [], []
+    for z, p in enumerate(params[name]):
+      held = None if buffers is None else cache_lib.Held(buffers[z], 0, z, name, cache)
+      at = places.replace(window=None if windows(cfg)[name] is None else windows(cfg)[name][z])
+      x_BLD, own, _ = block.block(p, x_BLD, cos_sin, at, held, cfg, name)
+      grown.append(own)
+    return (x_BLD, tuple(grown)), ({}, None)
+
   stacks, aux, between = {}, {}, [x_BLD[None]]
   for name, _ in cfg.stacks:
     buffers = None if cache is None else cache.stacks[name]
-    (x_BLD, stacks[name]), (aux[name], after_ZBLD) = run(name, x_BLD, buffers)
+    through = unrolled if isinstance(params[name], tuple) else run
+    (x_BLD, stacks[name]), (aux[name], after_ZBLD) = through(name, x_BLD, buffers)
     between.append(after_ZBLD)
   hidden_BLD = layers.rms_norm(x_BLD, params["norm_D"], cfg.norm_eps)
   if cache is not None:
-    cache = cache.replace(stacks=stacks, length_B=cache.length_B + new_B)
+    cache = cache.replace(stacks=stacks)
+  if isinstance(cache, cache_lib.Cache):
+    cache = cache.replace(length_B=cache.length_B + new_B)
   layer_ZBLD = jnp.concatenate(between) if every_layer else None
   return Output(hidden_BLD, cache, {k: v for k, v in aux.items() if v}, layer_ZBLD)

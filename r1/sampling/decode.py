@@ -17,18 +17,28 @@ class SamplerConfig:
   """How answers are drawn.
 
   top_p: nucleus mass, 1 keeps every id. slots: rows decoded together. prompt_bucket: prompts are
-  padded to a multiple of this.
+  padded to this many tokens, or twice, four times, ... as many. chunk: decoding steps between two
+  looks at what has finished, and the tokens of a page. cache_tokens: room of the paged cache.
+  layout: of the weights: stacked, unrolled (see `unroll`), or auto: unrolled on a single CPU.
   """
 
   top_p: float
   slots: int
   prompt_bucket: int
+  chunk: int
+  cache_tokens: int
+  layout: str
 
   def __post_init__(self):
     if not 0 < self.top_p <= 1:
       raise ValueError(f"top_p={self.top_p} must be in (0, 1]")
-    if self.slots < 1 or self.prompt_bucket < 1:
-      raise ValueError(f"slots={self.slots} and prompt_bucket={self.prompt_bucket} must be >= 1")
+    for name in ("slots", "prompt_bucket", "chunk"):
+      if getattr(self, name) < 1:
+        raise ValueError(f"{name}={getattr(self, name)} must be >= 1")
+    if self.cache_tokens < self.chunk:
+      raise ValueError(
+        f"cache_tokens={self.cache_tokens} must hold a page of chunk={self.chunk} tokens at least"
+      )
 
 
 class Drawn(struct.PyTreeNode):
@@ -46,6 +56,26 @@ class Drawn(struct.PyTreeNode):
 def ends(id_B, eos: tuple[int, ...]):
   """bool_B: is this one of the end tokens? A model may have several."""
   return functools.reduce(jnp.logical_or, [id_B == e for e in eos])
+
+
+def nothing(rows: int, room: int) -> Drawn:
+  """Rows before their first token."""
+  return Drawn(
+    token_BM=jnp.zeros((rows, room), jnp.int32),
+    logp_BM=jnp.zeros((rows, room), jnp.float32),
+    length_B=jnp.zeros(rows, jnp.int32),
+    ended_B=jnp.zeros(rows, bool),
+  )
+
+
+def extend(drawn: Drawn, t, live_B, id_B, logp_B, eos: tuple[int, ...]) -> Drawn:
+  """One token more, in column t, for the rows that are live."""
+  return Drawn(
+    token_BM=drawn.token_BM.at[:, t].set(jnp.where(live_B, id_B, 0)),
+    logp_BM=drawn.logp_BM.at[:, t].set(jnp.where(live_B, logp_B, 0.0)),
+    length_B=drawn.length_B + live_B,
+    ended_B=drawn.ended_B | (live_B & ends(id_B, eos)),
+  )
 
 
 def draw(
@@ -67,13 +97,6 @@ def draw(
   last_B11 = jnp.maximum(length_B - 1, 0)[:, None, None]
   last_B1D = jnp.take_along_axis(out.hidden_BLD, last_B11, axis=1)
   head_DV = heads.matrix(params, cfg)
-  none = Drawn(
-    token_BM=jnp.zeros((B, room), jnp.int32),
-    logp_BM=jnp.zeros((B, room), jnp.float32),
-    length_B=jnp.zeros(B, jnp.int32),
-    ended_B=jnp.zeros(B, bool),
-  )
-
   def live(drawn):
     return ~drawn.ended_B & (drawn.length_B < limit_B)
 
@@ -83,12 +106,7 @@ def draw(
     logits_BV = heads.logits(head_DV, hidden_B1D, cfg)[:, 0]
     draw_B = jax.vmap(jax.random.fold_in)(key_B, cache.length_B)
     id_B, logp_B = choose.sample(draw_B, logits_BV, temperature, sampler.top_p)
-    drawn = Drawn(
-      token_BM=drawn.token_BM.at[:, t].set(jnp.where(live_B, id_B, 0)),
-      logp_BM=drawn.logp_BM.at[:, t].set(jnp.where(live_B, logp_B, 0.0)),
-      length_B=drawn.length_B + live_B,
-      ended_B=drawn.ended_B | (live_B & ends(id_B, eos)),
-    )
+    drawn = extend(drawn, t, live_B, id_B, logp_B, eos)
     segment_B1 = live(drawn)[:, None].astype(jnp.int32)
     out = transformer.forward(
       params, id_B[:, None], cache.length_B[:, None], segment_B1, cfg, cache
@@ -98,7 +116,7 @@ def draw(
   def unfinished(carry):
     return (carry[0] < room) & jnp.any(live(carry[3]))
 
-  return jax.lax.while_loop(unfinished, step, (jnp.int32(0), last_B1D, out.cache, none))[3]
+  return jax.lax.while_loop(unfinished, step, (jnp.int32(0), last_B1D, out.cache, nothing(B, room)))[3]
 
 
 compiled = jax.jit(draw, static_argnames=("cfg", "sampler", "eos", "room"))

@@ -1,0 +1,73 @@
+"""What goes into an engine and what comes out of it."""
+
+import dataclasses
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+  """One answer wanted.
+
+  stream: (question, sample number, rollout number), from which alone the row's randomness comes.
+  limit: most tokens to draw. drawn, logp: tokens drawn earlier, which the answer goes on from, and
+  their log-probabilities; they count towards the limit.
+  """
+
+  question: str
+  sample: int
+  rollout: int
+  prompt: tuple[int, ...]
+  limit: int
+  drawn: tuple[int, ...] = ()
+  logp: tuple[float, ...] = ()
+
+  def __post_init__(self):
+    if len(self.drawn) != len(self.logp):
+      raise ValueError(
+        f"question {self.question!r}: {len(self.drawn)} tokens drawn earlier come with "
+        f"{len(self.logp)} log-probabilities; give one each"
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+  """tokens: the end token included. logp: nats, under what was sampled from. truncated: cut."""
+
+  request: Request
+  tokens: np.ndarray
+  logp: np.ndarray
+  truncated: bool
+
+
+def check(request: Request, context: int) -> None:
+  """Raises ValueError where a prompt and its limit do not fit the model's context."""
+  if not 0 < len(request.prompt) <= context - request.limit:
+    raise ValueError(
+      f"question {request.question!r}: a prompt of {len(request.prompt)} tokens and "
+      f"{request.limit} new ones do not fit the context of {context}; shorten it or lower the limit"
+    )
+  if len(request.drawn) >= request.limit > 0:
+    raise ValueError(
+      f"question {request.question!r}: {len(request.drawn)} tokens were drawn earlier, the limit "
+      f"of {request.limit} is reached; there is nothing to continue"
+    )
+
+
+def stream(request: Request) -> tuple[int, int, int]:
+  """The three numbers that a row's randomness comes from."""
+  return zlib.crc32(request.question.encode()), request.sample, request.rollout
+
+
+def keys(key, stream_B3):
+  """A key per row, from the run's key and the rows' streams."""
+
+  def one(numbers):
+    for i in range(3):
+      mixed = jax.random.fold_in(mixed if i else key, numbers[i])
+    return mixed
+
+  return jax.vmap(one)(jnp.asarray(stream_B3))
