@@ -50,7 +50,14 @@ def tiny(a) -> ml_collections.ConfigDict:
   c.grpo = algorithm()
   c.experts = {"balance": 0.0, "bias_rate": 0.0}  # a mixture keeps its router's bias in RL
   c.batch = {"row_tokens": 128, "microbatch_tokens": 1024, "minibatches": 4}
-  c.sampler = {"slots": 128, "prompt_bucket": 24}
+  c.sampler = {
+    "slots": 128,
+    "prompt_bucket": 32,
+    "chunk": 16,
+    "cache_tokens": 24_576,  # 128 slots hold 192 tokens each
+    "layout": "auto",
+    "in_flight": 2,
+  }
   c.reward = {
     "accuracy": 1.0,
     "format": 0.1,
@@ -103,7 +110,13 @@ def small(a) -> dict:
     "grpo": {"max_tokens": 1024},
     "reward": {"shaping": shaping(limit=1024)},
     "batch": {"row_tokens": 2048, "microbatch_tokens": 16_384, "minibatches": 4},
-    "sampler": {"slots": 256, "prompt_bucket": 64},
+    "sampler": {
+      "slots": 256,
+      "prompt_bucket": 128,
+      "chunk": 64,
+      "cache_tokens": 256 * 2048,
+      "in_flight": 1,
+    },
     "optimizer": {"learning_rate": 1e-5 if a.lora else 1e-6},
     "eval": {"questions": 256, "wide": 64, "limit": 1024},
     "runtime": common.ACCELERATOR,
@@ -144,7 +157,13 @@ def paper(_) -> dict:
     },
     "grpo": {"group": 16, "max_tokens": 65_536, "normalise": "response"},
     "batch": {"row_tokens": 67_584, "microbatch_tokens": 64 * 67_584, "minibatches": 16},
-    "sampler": {"slots": 512, "prompt_bucket": 256},
+    "sampler": {
+      "slots": 512,
+      "prompt_bucket": 256,
+      "chunk": 128,
+      "cache_tokens": 512 * 16_384,
+      "in_flight": 1,
+    },
     "reward": {"format": 1.0, "shaping": shaping(limit=32_768)},
     "optimizer": {"learning_rate": 3e-6, "weight_decay": 0.1},
     "eval": {"samples": 16, "limit": 32_768},

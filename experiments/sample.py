@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 import rich.console
 from absl import app, flags
 
-from r1.sampling import decode, engine
+from r1.sampling import decode, loop, requests
 from r1.text import templates
 from r1.text import tokenizer as tokenizers
 from r1.train import host, run, workdir
@@ -31,12 +31,12 @@ def draw(model: workdir.Model, template: str, question: str, given) -> Iterator[
       f"the question has {len(prompt)} tokens and --limit={given.limit}; the model holds "
       f"{model.cfg.context} together: ask for less"
     )
-  sampler = decode.SamplerConfig(top_p=given.top_p, slots=1, prompt_bucket=model.cfg.context)
+  sampler = decode.plain(top_p=given.top_p, slots=1, prompt_bucket=model.cfg.context)
   drawn: list[int] = []
   while len(drawn) < given.limit:
     limit = min(CHUNK, given.limit - len(drawn))
-    request = engine.Request(question, 0, 0, (*prompt, *drawn), limit)
-    (answer,) = engine.generate(
+    request = requests.Request(question, 0, 0, (*prompt, *drawn), limit)
+    (answer,) = loop.generate(
       model.params,
       [request],
       cfg=model.cfg,

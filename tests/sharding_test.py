@@ -14,6 +14,7 @@ from r1 import sharding, spec
 from r1.algorithms import experts, grpo
 from r1.model import transformer
 from r1.sampling import decode, engine
+from r1.sampling import requests as requests_lib
 from r1.train import optimizer, rl
 from r1.train import state as states
 from r1.train import step as steps
@@ -111,8 +112,10 @@ def test_a_device_holds_its_share_of_every_parameter_and_no_copy(sizes):
 
 
 def test_sampling_on_a_mesh_draws_the_tokens_of_one_device():
-  sampler = decode.SamplerConfig(top_p=1.0, slots=4, prompt_bucket=4)
-  asked = [engine.Request(f"q{i}", 0, 0, (i, 5, 7)[: 1 + i % 3], 6) for i in range(4)]
+  sampler = decode.SamplerConfig(
+    top_p=1.0, slots=4, prompt_bucket=4, chunk=4, cache_tokens=4096, layout="auto", in_flight=1
+  )
+  asked = [requests_lib.Request(f"q{i}", 0, 0, (i, 5, 7)[: 1 + i % 3], 6) for i in range(4)]
 
   def answers(mesh, rules):
     cfg = dataclasses.replace(CFG, rules=rules)

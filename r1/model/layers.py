@@ -37,7 +37,7 @@ def product(equation: str, x, weight):
   """einsum(equation, x, weight), where the weight's first axes meet x's last ones."""
   if not isinstance(weight, Turned):
     return jnp.einsum(equation, x, weight)
-  rows = x.shape[:-len(_contracted(equation))]
+  rows = x.shape[: -len(_contracted(equation))]
   x_TD = x.reshape(math.prod(rows), -1)
   y_OT = jax.lax.dot_general(weight.weight_OD, x_TD, (((1,), (1,)), ((), ())))
   return y_OT.T.reshape(*rows, *weight.shape)

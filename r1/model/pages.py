@@ -54,7 +54,7 @@ class Prompt(struct.PyTreeNode):
 
 
 def empty(cfg, count: int, width: int) -> dict:
-  """A pool of `count` pages of `width` tokens; its buffers are the dense cache's, pages for rows."""
+  """A pool of `count` pages of `width` tokens: the dense cache's buffers, pages for rows."""
   stacks = cache_lib.empty(cfg, count, width).stacks
   return {name: dict(buffers) for name, buffers in stacks.items()}
 
@@ -169,9 +169,7 @@ def hand_out(carry, reader_T, out_IGHW, lse_IGH):
 def gqa(held, query_BLHK, key_BLNK, value_BLNK, places):
   """One new token per row of grouped-query attention: (out_BLHK, the chunk's buffers)."""
   buffers, z, paged = held.buffers, held.z, held.cache
-  buffers = insert(
-    buffers, z, paged.column, key_ZBNKM=key_BLNK[:, 0], value_ZBNMK=value_BLNK[:, 0]
-  )
+  buffers = insert(buffers, z, paged.column, key_ZBNKM=key_BLNK[:, 0], value_ZBNMK=value_BLNK[:, 0])
   begun = attention.held(query_BLHK, buffers["key_ZBNKM"][z], buffers["value_ZBNMK"][z], places)
   B, _, H, K = query_BLHK.shape
   N = key_BLNK.shape[2]

@@ -84,7 +84,7 @@ def forward(
     return jax.lax.scan(layer, (x_BLD, buffers), given)
 
   def unrolled(name: str, x_BLD, buffers):
-    grown, aux = [], []
+    grown = []
     for z, p in enumerate(params[name]):
       held = None if buffers is None else cache_lib.Held(buffers[z], 0, z, name, cache)
       at = places.replace(window=None if windows(cfg)[name] is None else windows(cfg)[name][z])

@@ -8,7 +8,7 @@ rows; done once per rollout they cost nothing.
 import jax
 import jax.numpy as jnp
 
-from r1 import dims, spec
+from r1 import dims
 from r1.model import block, heads, layers, lora, transformer
 
 # Matmuls of one input, done as one: each call costs a small model more than its arithmetic does.

@@ -116,7 +116,7 @@ class Book:
 
   def _filled(self, listed, lanes: int) -> pages.Entries:
     """The list as arrays of one size, whatever its length."""
-    # Own pages are at most as many as there are; a shared one may be entered again for more readers.
+    # A page has one entry, or several where it has more readers than lanes.
     room = self.count if lanes == 1 else 2 * self.count
     page_I, start_I, fill_I = (np.zeros(room, np.int32) for _ in range(3))
     reader_IG = np.full((room, lanes), -1, np.int32)

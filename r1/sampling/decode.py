@@ -11,6 +11,8 @@ from r1.model import cache as cache_lib
 from r1.model import heads, transformer
 from r1.sampling import choose
 
+LAYOUTS = ("auto", "stacked", "unrolled")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SamplerConfig:
@@ -20,6 +22,8 @@ class SamplerConfig:
   padded to this many tokens, or twice, four times, ... as many. chunk: decoding steps between two
   looks at what has finished, and the tokens of a page. cache_tokens: room of the paged cache.
   layout: of the weights: stacked, unrolled (see `unroll`), or auto: unrolled on a single CPU.
+  in_flight: batches that the slots are divided into; the device is at one while the host sees to
+  another, and on CPUs two run side by side.
   """
 
   top_p: float
@@ -28,6 +32,7 @@ class SamplerConfig:
   chunk: int
   cache_tokens: int
   layout: str
+  in_flight: int
 
   def __post_init__(self):
     if not 0 < self.top_p <= 1:
@@ -35,10 +40,21 @@ class SamplerConfig:
     for name in ("slots", "prompt_bucket", "chunk"):
       if getattr(self, name) < 1:
         raise ValueError(f"{name}={getattr(self, name)} must be >= 1")
-    if self.cache_tokens < self.chunk:
+    if self.layout not in LAYOUTS:
+      raise ValueError(f"layout={self.layout!r}: choose one of {', '.join(LAYOUTS)}")
+    if self.in_flight < 1 or self.slots % self.in_flight:
+      raise ValueError(f"slots={self.slots} do not divide into in_flight={self.in_flight} batches")
+    if self.cache_tokens // self.in_flight < self.chunk:
       raise ValueError(
-        f"cache_tokens={self.cache_tokens} must hold a page of chunk={self.chunk} tokens at least"
+        f"cache_tokens={self.cache_tokens} must hold a page of chunk={self.chunk} tokens in each of "
+        f"the in_flight={self.in_flight} batches"
       )
+
+
+def plain(*, top_p: float, slots: int, prompt_bucket: int) -> SamplerConfig:
+  """Settings for `draw` and the plain loop, which read no others."""
+  paged = {"chunk": 1, "cache_tokens": 1, "layout": "stacked", "in_flight": 1}
+  return SamplerConfig(top_p=top_p, slots=slots, prompt_bucket=prompt_bucket, **paged)
 
 
 class Drawn(struct.PyTreeNode):
@@ -97,6 +113,7 @@ def draw(
   last_B11 = jnp.maximum(length_B - 1, 0)[:, None, None]
   last_B1D = jnp.take_along_axis(out.hidden_BLD, last_B11, axis=1)
   head_DV = heads.matrix(params, cfg)
+
   def live(drawn):
     return ~drawn.ended_B & (drawn.length_B < limit_B)
 
@@ -116,7 +133,9 @@ def draw(
   def unfinished(carry):
     return (carry[0] < room) & jnp.any(live(carry[3]))
 
-  return jax.lax.while_loop(unfinished, step, (jnp.int32(0), last_B1D, out.cache, nothing(B, room)))[3]
+  return jax.lax.while_loop(
+    unfinished, step, (jnp.int32(0), last_B1D, out.cache, nothing(B, room))
+  )[3]
 
 
 compiled = jax.jit(draw, static_argnames=("cfg", "sampler", "eos", "room"))

@@ -7,9 +7,12 @@ change nothing but rounding.
 """
 
 import collections
+import contextlib
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from concurrent import futures
 
 import jax
 import numpy as np
@@ -32,6 +35,34 @@ class Stats:
   prefilled: int = 0
   chunks: int = 0
   put_back: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+  """What stays the same during one call."""
+
+  params: dict
+  cfg: object
+  sampler: decode.SamplerConfig
+  eos: tuple[int, ...]
+  temperature: float
+  key: jax.Array
+  send: Callable
+
+  @property
+  def slots(self) -> int:
+    """Rows of one batch."""
+    return self.sampler.slots // self.sampler.in_flight
+
+
+@dataclasses.dataclass
+class _Batch:
+  """Rows that decode together. wait: gives (pool, drawn, steps) of the chunk that is running."""
+
+  book: books.Book
+  pool: dict
+  rows: list[books.Row]
+  wait: Callable[[], tuple] | None
 
 
 def generate(
@@ -57,43 +88,56 @@ def generate(
     raise ValueError(f"temperature={temperature} must be >= 0; 0 is greedy")
   if sampler.layout == "unrolled" or (sampler.layout == "auto" and _on_one_cpu(cfg)):
     params, cfg = _unrolled(params, cfg), dataclasses.replace(cfg, lora=None)
-  width = sampler.chunk
-  book = books.Book(sampler.cache_tokens // width, width)
-  run = _Run(params, cfg, sampler, tuple(eos), temperature, jax.random.key(seed), book)
-  waiting = _Waiting(requests, book, cfg)
-  stats = stats if stats is not None else Stats()
-  pool = pages.empty(cfg, book.count, width)
-  rows: list[books.Row] = []
-  done: list[requests_lib.Finished] = []
+  with _sender(sampler.in_flight, cfg.rules) as send:
+    run = _Run(params, cfg, sampler, tuple(eos), temperature, jax.random.key(seed), send)
+    yield from _all(run, requests, stop, stats if stats is not None else Stats())
+
+
+def _all(run: _Run, requests, stop, stats: Stats) -> Iterator[requests_lib.Finished]:
+  batches = [_empty(run) for _ in range(run.sampler.in_flight)]
+  waiting = _Waiting(requests, run, batches[0].book)
   while True:
-    rows, pool = _admit(run, rows, waiting, pool, stats)
-    if not rows:
-      break
-    rows = _make_room(run, rows, waiting, stats)
-    pool, drawn, steps = _step(run, rows, pool)
-    yield from done
-    rows, done = _settle(run, rows, drawn, int(steps), stop, stats)
-  yield from done
+    for batch in batches:
+      done = _settle(batch, stop, stats)
+      _admit(run, batch, waiting, stats)
+      _make_room(batch, waiting, stats)
+      _start(run, batch)
+      yield from done
+    if not any(batch.rows for batch in batches):
+      return
 
 
-@dataclasses.dataclass(frozen=True)
-class _Run:
-  """What stays the same during one call."""
+@contextlib.contextmanager
+def _sender(in_flight: int, rules):
+  """A function that starts a compiled call and returns what waits for its result.
 
-  params: dict
-  cfg: object
-  sampler: decode.SamplerConfig
-  eos: tuple[int, ...]
-  temperature: float
-  key: jax.Array
-  book: books.Book
+  One CPU device runs calls of several threads side by side, but those of one thread in turn.
+  """
+  if in_flight == 1:
+
+    def send(call):
+      result = call()  # not waited for by JAX
+      return lambda: result
+
+    yield send
+    return
+  if rules is not None:
+    raise ValueError(f"sampler.in_flight={in_flight} is for one device; with a mesh it must be 1")
+  with futures.ThreadPoolExecutor(in_flight) as threads:
+    yield lambda call: threads.submit(lambda: jax.block_until_ready(call())).result
+
+
+def _empty(run: _Run) -> _Batch:
+  width = run.sampler.chunk
+  book = books.Book(run.sampler.cache_tokens // run.sampler.in_flight // width, width)
+  return _Batch(book, pages.empty(run.cfg, book.count, width), [], None)
 
 
 class _Waiting:
   """Requests not yet begun, checked when they come up; some may be put back in front."""
 
-  def __init__(self, requests, book: books.Book, cfg):
-    self.requests, self.book, self.cfg = iter(requests), book, cfg
+  def __init__(self, requests, run: _Run, book: books.Book):
+    self.requests, self.book, self.cfg = iter(requests), book, run.cfg
     self.front: collections.deque = collections.deque()
 
   def peek(self) -> requests_lib.Request | None:
@@ -112,25 +156,23 @@ def _on_one_cpu(cfg) -> bool:
 _unrolled = jax.jit(unroll.unroll, static_argnames="cfg")
 
 
-def _admit(run: _Run, rows, waiting: _Waiting, pool, stats: Stats):
+def _admit(run: _Run, batch: _Batch, waiting: _Waiting, stats: Stats) -> None:
   """Fills empty slots from the queue, and the pages of the prompts that came with them."""
-  rows, fresh = list(rows), []
-  while len(rows) < run.sampler.slots and (request := waiting.peek()) is not None:
-    if len(run.book.free) <= len(rows) or (opened := run.book.open(request)) is None:
+  fresh, book = [], batch.book
+  while len(batch.rows) < run.slots and (request := waiting.peek()) is not None:
+    if len(book.free) <= len(batch.rows) or (opened := book.open(request)) is None:
       break
     waiting.front.popleft()
-    rows.append(opened[0])
-    if opened[1]:
+    batch.rows.append(opened[0])
+    if opened[1] and opened[0].prefix.tokens:
       fresh.append(opened[0].prefix)
   by_size = collections.defaultdict(list)
   for prefix in fresh:
-    if prefix.tokens:
-      by_size[_bucket(len(prefix.tokens), run.sampler)].append(prefix)
-      stats.prefilled += len(prefix.tokens)
+    by_size[_bucket(len(prefix.tokens), run.sampler)].append(prefix)
+    stats.prefilled += len(prefix.tokens)
   for size, prefixes in sorted(by_size.items()):
     for i in range(0, len(prefixes), PROMPTS):
-      pool = _prefill(run, prefixes[i : i + PROMPTS], size, pool)
-  return rows, pool
+      _prefill(run, batch, prefixes[i : i + PROMPTS], size)
 
 
 def _bucket(tokens: int, sampler: decode.SamplerConfig) -> int:
@@ -141,61 +183,52 @@ def _bucket(tokens: int, sampler: decode.SamplerConfig) -> int:
   return size + -size % sampler.chunk
 
 
-def _prefill(run: _Run, prefixes: list[books.Prefix], size: int, pool):
+def _prefill(run: _Run, batch: _Batch, prefixes: list[books.Prefix], size: int) -> None:
   """One compiled call: the prefixes' keys and values into their pages."""
-  book, count = run.book, min(PROMPTS, run.sampler.slots)
+  book, count = batch.book, min(PROMPTS, run.slots)
   token_BL, length_B = np.zeros((count, size), np.int32), np.zeros(count, np.int32)
   page_I = np.full((count, size // book.width), book.count, np.int32)
   for b, prefix in enumerate(prefixes):
     token_BL[b, : len(prefix.tokens)] = prefix.tokens
     length_B[b] = len(prefix.tokens)
     page_I[b, : len(prefix.pages)] = prefix.pages
-  given = run.params, pool, token_BL, length_B, page_I
-  return chunk.prefill(*given, cfg=run.cfg, width=book.width)
+  given = run.params, batch.pool, token_BL, length_B, page_I
+  batch.pool = chunk.prefill(*given, cfg=run.cfg, width=book.width)
 
 
-def _make_room(run: _Run, rows: list[books.Row], waiting: _Waiting, stats: Stats):
+def _make_room(batch: _Batch, waiting: _Waiting, stats: Stats) -> None:
   """Gives every row that outlives the next chunk a page for it.
 
   Where pages are lacking the row that came last goes back to the queue with what it has drawn.
   """
-  rows, width = list(rows), run.book.width
-  while sum(row.left > width for row in rows) > len(run.book.free):
-    row = rows.pop()
-    run.book.close(row)
+  book = batch.book
+  while sum(row.left > book.width for row in batch.rows) > len(book.free):
+    row = batch.rows.pop()
+    book.close(row)
     again = dataclasses.replace(row.request, drawn=tuple(row.tokens), logp=tuple(row.logp))
     waiting.front.appendleft(again)
     stats.put_back += 1
-  return rows
 
 
-def _step(run: _Run, rows: list[books.Row], pool):
-  """Starts a chunk: (pool, drawn, steps), not waited for."""
-  book, sampler = run.book, run.sampler
-  B = _slots(len(rows), sampler.slots)
-  shared, own = book.entries(rows)
-  for row in rows:
+def _start(run: _Run, batch: _Batch) -> None:
+  """Sends the next chunk to the device, and does not wait for it."""
+  if not batch.rows:
+    return
+  book, B = batch.book, _slots(len(batch.rows), run.slots)
+  shared, own = book.entries(batch.rows)
+  numbers, stream_B3 = np.zeros((4, B), np.int32), np.zeros((B, 3), np.uint32)
+  numbers[3] = book.count  # no page
+  for b, row in enumerate(batch.rows):
     if row.left > book.width:
       row.pages.append(book.take())
-  numbers = np.zeros((4, B), np.int32)
-  numbers[3], stream_B3 = book.count, np.zeros((B, 3), np.uint32)
-  for b, row in enumerate(rows):
-    page = row.pages[-1] if row.left > book.width else book.count
-    numbers[:, b] = row.last, row.position, row.left, page
+      numbers[3, b] = row.pages[-1]
+    numbers[:3, b] = row.last, row.position, row.left
     stream_B3[b] = requests_lib.stream(row.request)
-  given = chunk.Rows(*numbers[:3], stream_B3, numbers[3])
-  return chunk.run(
-    run.params,
-    pool,
-    given,
-    shared,
-    own,
-    run.key,
-    np.float32(run.temperature),
-    cfg=run.cfg,
-    sampler=sampler,
-    eos=run.eos,
-  )
+  rows = chunk.Rows(*numbers[:3], stream_B3, numbers[3])
+  heat = np.float32(run.temperature)
+  given = run.params, batch.pool, rows, shared, own, run.key, heat
+  kind = {"cfg": run.cfg, "sampler": run.sampler, "eos": run.eos}
+  batch.wait = run.send(functools.partial(chunk.run, *given, **kind))
 
 
 def _slots(rows: int, slots: int) -> int:
@@ -205,12 +238,15 @@ def _slots(rows: int, slots: int) -> int:
   return slots
 
 
-def _settle(run: _Run, rows, drawn: decode.Drawn, steps: int, stop, stats: Stats):
-  """(rows that go on, answers that are finished) after a chunk."""
-  drawn = jax.device_get(drawn)
+def _settle(batch: _Batch, stop, stats: Stats) -> list[requests_lib.Finished]:
+  """Waits for the batch's chunk; the answers that it finished leave the batch."""
+  if batch.wait is None:
+    return []
+  batch.pool, drawn, steps = batch.wait()
+  drawn, steps = jax.device_get((drawn, steps))
+  rows, batch.rows, batch.wait, done = batch.rows, [], None, []
   stats.chunks += 1
-  stats.slot_steps += drawn.length_B.shape[0] * steps
-  going, done = [], []
+  stats.slot_steps += drawn.length_B.shape[0] * int(steps)
   for b, row in enumerate(rows):
     n = int(drawn.length_B[b])
     stats.tokens += n
@@ -219,9 +255,9 @@ def _settle(run: _Run, rows, drawn: decode.Drawn, steps: int, stop, stats: Stats
     kept = stop(row.tokens) if stop else None
     ended = bool(drawn.ended_B[b]) or kept is not None
     if not ended and row.left > 0:
-      going.append(row)
+      batch.rows.append(row)
       continue
-    run.book.close(row)
+    batch.book.close(row)
     tokens, logp = np.asarray(row.tokens[:kept], np.int32), np.asarray(row.logp[:kept], np.float32)
     done.append(requests_lib.Finished(row.request, tokens, logp, not ended))
-  return going, done
+  return done

@@ -1,6 +1,7 @@
 """What goes into an engine and what comes out of it."""
 
 import dataclasses
+import functools
 import zlib
 
 import jax
@@ -14,7 +15,7 @@ class Request:
 
   stream: (question, sample number, rollout number), from which alone the row's randomness comes.
   limit: most tokens to draw. drawn, logp: tokens drawn earlier, which the answer goes on from, and
-  their log-probabilities; they count towards the limit.
+  their log-probabilities; they count towards the limit. index: the caller's own, not read here.
   """
 
   question: str
@@ -24,6 +25,7 @@ class Request:
   limit: int
   drawn: tuple[int, ...] = ()
   logp: tuple[float, ...] = ()
+  index: int = 0
 
   def __post_init__(self):
     if len(self.drawn) != len(self.logp):
@@ -66,8 +68,6 @@ def keys(key, stream_B3):
   """A key per row, from the run's key and the rows' streams."""
 
   def one(numbers):
-    for i in range(3):
-      mixed = jax.random.fold_in(mixed if i else key, numbers[i])
-    return mixed
+    return functools.reduce(jax.random.fold_in, numbers, key)
 
   return jax.vmap(one)(jnp.asarray(stream_B3))

@@ -206,7 +206,9 @@ def test_the_model_can_be_asked_and_answers_with_what_it_learned(finished):
     rollout=0,
     limit=16,
     cfg=model.cfg,
-    sampler=decode.SamplerConfig(top_p=1.0, slots=4, prompt_bucket=16),
+    sampler=decode.SamplerConfig(
+      top_p=1.0, slots=4, prompt_bucket=16, chunk=4, cache_tokens=4096, layout="auto", in_flight=1
+    ),
     temperature=1.0,
     seed=0,
   )

@@ -12,7 +12,7 @@ from tests.model import reference, tiny
 
 CFG = tiny.config(ids=29, tied=False)
 PARAMS = tiny.params(CFG)
-SAMPLER = decode.SamplerConfig(top_p=1.0, slots=6, prompt_bucket=4)
+SAMPLER = decode.plain(top_p=1.0, slots=6, prompt_bucket=4)
 PROMPTS = [[3, 1, 0, 2], [7, 0], [5, 6, 7, 0], [9], [9], [28, 27, 26]]
 
 
@@ -130,11 +130,19 @@ def test_any_of_several_ids_ends():
   [
     ({"top_p": 0.0}, r"top_p=0.0 must be in \(0, 1\]"),
     ({"top_p": 1.1}, "top_p=1.1"),
-    ({"slots": 0}, "slots=0 and prompt_bucket=4 must be >= 1"),
+    ({"slots": 0}, "slots=0 must be >= 1"),
     ({"prompt_bucket": 0}, "prompt_bucket=0 must be >= 1"),
+    ({"chunk": 0}, "chunk=0 must be >= 1"),
+    ({"layout": "flat"}, "layout='flat': choose one of auto, stacked, unrolled"),
+    ({"in_flight": 4}, "slots=6 do not divide into in_flight=4 batches"),
+    (
+      {"cache_tokens": 15, "in_flight": 2},
+      "cache_tokens=15 must hold a page of chunk=8 tokens in e",
+    ),
   ],
 )
 def test_settings_that_make_no_sense_are_refused(changes, message):
-  settings = {"top_p": 1.0, "slots": 6, "prompt_bucket": 4} | changes
+  settings = {"top_p": 1.0, "slots": 6, "prompt_bucket": 4, "chunk": 8, "cache_tokens": 64}
+  settings |= {"layout": "auto", "in_flight": 1} | changes
   with pytest.raises(ValueError, match=message):
     decode.SamplerConfig(**settings)

@@ -1,13 +1,17 @@
 """Requests in, finished answers out, whatever the slots, the order and the neighbours."""
 
+import dataclasses
 import functools
 
+import jax
 import numpy as np
 import pytest
 
 from r1.algorithms import logp as token_logp
 from r1.data import packing
-from r1.sampling import decode, engine
+from r1.model import lora, presets
+from r1.sampling import chunk, decode, engine, loop
+from r1.sampling import requests as requests_lib
 from tests.model import tiny
 
 CFG = tiny.config(ids=29, tied=False)
@@ -19,19 +23,37 @@ PROMPTS = ((3, 1, 0, 2), (7, 0), (5, 6, 7, 0, 0, 9), (9,), (28, 27, 26))
 def asked(limits=(12, 3, 12, 12, 12), samples=2, rollout=0):
   """Two samples of each of five questions, whose prompts hold padding's id 0."""
   return [
-    engine.Request(f"q{i}", s, rollout, prompt, limit)
+    requests_lib.Request(f"q{i}", s, rollout, prompt, limit)
     for i, (prompt, limit) in enumerate(zip(PROMPTS, limits, strict=True))
     for s in range(samples)
   ]
 
 
-def answer(requests, *, params=PARAMS, slots=4, temperature=0.8, eos=EOS, seed=7, bucket=6):
-  sampler = decode.SamplerConfig(top_p=1.0, slots=slots, prompt_bucket=bucket)
-  return list(
-    engine.generate(
-      params, iter(requests), cfg=CFG, sampler=sampler, temperature=temperature, eos=eos, seed=seed
-    )
+def settings(*, slots=4, bucket=6, chunk=4, cache_tokens=512, layout="unrolled", in_flight=1):
+  return decode.SamplerConfig(
+    top_p=1.0,
+    slots=slots,
+    prompt_bucket=bucket,
+    chunk=chunk,
+    cache_tokens=cache_tokens,
+    layout=layout,
+    in_flight=in_flight,
   )
+
+
+def answer(
+  requests, *, params=PARAMS, cfg=CFG, temperature=0.8, eos=EOS, seed=7, by=engine, **changes
+):
+  """The answers in the order of the requests."""
+  sampler = settings(**changes)
+  requests = [dataclasses.replace(r, index=i) for i, r in enumerate(requests)]
+  found = by.generate(
+    params, iter(requests), cfg=cfg, sampler=sampler, temperature=temperature, eos=eos, seed=seed
+  )
+  return [
+    dataclasses.replace(f, request=dataclasses.replace(f.request, index=0))
+    for f in sorted(found, key=lambda f: f.request.index)
+  ]
 
 
 @functools.cache
@@ -93,7 +115,7 @@ def test_a_cut_answer_is_flagged_and_has_no_end_token():
 def test_an_end_token_on_the_last_allowed_place_is_no_truncation():
   first = next(f for f in answered() if not f.truncated)
   request = first.request
-  limited = engine.Request(
+  limited = requests_lib.Request(
     request.question, request.sample, request.rollout, request.prompt, len(first.tokens)
   )
   found = answer([limited])[0]
@@ -115,12 +137,164 @@ def test_each_of_several_end_tokens_stops():
   assert sum(f.truncated for f in one) > sum(f.truncated for f in many)
 
 
-@pytest.mark.parametrize(
-  ("slots", "bucket"), [pytest.param(1, 6, marks=pytest.mark.slow), (3, 6), (16, 8)]
-)
-def test_slots_and_padding_change_nothing(slots, bucket):
-  for a, b in zip(answered(), answer(asked(), slots=slots, bucket=bucket), strict=True):
+def compare(found, wanted):
+  for a, b in zip(found, wanted, strict=True):
     same(a, b)
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {"slots": 1},
+    {"slots": 3, "chunk": 1},
+    {"slots": 16, "bucket": 8, "chunk": 5},
+    {"slots": 6, "chunk": 12, "layout": "stacked"},
+    {"slots": 4, "chunk": 2, "in_flight": 2},
+  ],
+)
+def test_slots_chunks_layout_and_batches_in_flight_change_nothing(changes):
+  compare(answer(asked(), **changes), plainly())
+
+
+@functools.cache
+def plainly():
+  return answer(asked(), by=loop)
+
+
+def test_greedy_answers_are_the_plain_loops():
+  compare(answer(asked(), temperature=0.0), answer(asked(), temperature=0.0, by=loop))
+
+
+@pytest.mark.parametrize("name", ["tiny-deepseek-v3", "tiny-deepseek-v2", "tiny-llama", "windows"])
+def test_every_kind_of_attention_reads_its_pages(name):
+  """Prompts of several pages, shared by more samples than an entry has readers."""
+  cfg = tiny.config(windows=(0, 5)) if name == "windows" else presets.config(name, tiny.RUNTIME)
+  params = tiny.params(cfg)
+  prompts = tuple(range(1, 12)), (3, 1), (2,)
+  wanted = [
+    requests_lib.Request(f"q{i}", s, 0, p, 9) for i, p in enumerate(prompts) for s in range(9)
+  ]
+  given = {"params": params, "cfg": cfg, "eos": (0,)}
+  for layout in ("stacked", "unrolled"):
+    compare(
+      answer(wanted, **given, slots=27, layout=layout), answer(wanted, **given, slots=27, by=loop)
+    )
+
+
+def test_adapters_are_merged_before_the_first_step():
+  cfg = tiny.config(
+    ids=29, tied=False, lora=lora.LoraConfig(rank=2, alpha=4.0, pattern=r"\w+/attn/\w+")
+  )
+  params = jax.tree.map(lambda x: x + 0.05, tiny.params(cfg))
+  given = {"params": params, "cfg": cfg}
+  compare(answer(asked(), **given), answer(asked(), **given, by=loop))
+  assert (
+    answer(asked(), **given)[0].logp[0]
+    != answer(asked(), params={k: v for k, v in params.items() if k != "lora"})[0].logp[0]
+  )
+
+
+def test_too_small_a_cache_puts_rows_back_and_changes_nothing():
+  stats = engine.Stats()
+  requests = [dataclasses.replace(r, index=i) for i, r in enumerate(asked())]
+  found = engine.generate(
+    PARAMS,
+    requests,
+    cfg=CFG,
+    sampler=settings(slots=4, chunk=2, cache_tokens=20),
+    temperature=0.8,
+    eos=EOS,
+    seed=7,
+    stats=stats,
+  )
+  found = sorted(found, key=lambda f: f.request.index)
+  assert stats.put_back > 0
+  for a, b in zip(found, plainly(), strict=True):
+    np.testing.assert_array_equal(a.tokens, b.tokens)
+    np.testing.assert_allclose(a.logp, b.logp, atol=1e-5)
+
+
+def test_a_request_that_no_cache_could_hold_is_refused_with_the_size_it_takes():
+  with pytest.raises(
+    ValueError, match=r"4 tokens and 12 new ones take 4 pages of 4 .* to 16 or more"
+  ):
+    answer(asked()[:1], cache_tokens=12)
+
+
+def test_an_answer_goes_on_from_what_was_drawn_earlier():
+  """Partial rollouts: the stored log-probabilities stay, the rest is what it would have been."""
+  whole = next(f for f in plainly() if len(f.tokens) > 6)
+  earlier = whole.tokens[:5].tolist()
+  marked = tuple(-float(i) for i in range(5))
+  request = dataclasses.replace(whole.request, drawn=tuple(earlier), logp=marked)
+  (found,) = answer([request])
+  np.testing.assert_array_equal(found.tokens, whole.tokens)
+  np.testing.assert_array_equal(found.logp[:5], marked)
+  np.testing.assert_allclose(found.logp[5:], whole.logp[5:], atol=1e-5)
+  with pytest.raises(ValueError, match="5 tokens drawn earlier come with 0 log-prob"):
+    dataclasses.replace(whole.request, drawn=tuple(earlier))
+
+
+def test_a_stop_cuts_the_answer_and_is_no_truncation():
+  target = next(f for f in plainly() if len(f.tokens) > 6)
+  third = target.tokens[2]
+
+  def stop(tokens):
+    return tokens.index(third) + 1 if third in tokens else None
+
+  found = engine.generate(
+    PARAMS,
+    [target.request],
+    cfg=CFG,
+    sampler=settings(),
+    temperature=0.8,
+    eos=EOS,
+    seed=7,
+    stop=stop,
+  )
+  (got,) = found
+  kept = target.tokens.tolist().index(third) + 1
+  np.testing.assert_array_equal(got.tokens, target.tokens[:kept])
+  assert len(got.logp) == kept
+  assert not got.truncated
+
+
+def test_answers_come_as_they_finish_and_slots_are_filled_again():
+  limits = [40] + [3] * 9
+  requests = [requests_lib.Request(f"q{i}", 0, 0, (3, 1), n, index=i) for i, n in enumerate(limits)]
+  stats = engine.Stats()
+  given = {"cfg": CFG, "temperature": 0.8, "eos": (30,), "seed": 7, "stats": stats}
+  found = engine.generate(PARAMS, requests, sampler=settings(slots=2, chunk=3), **given)
+  assert [f.request.index for f in found] == [*range(1, 10), 0]
+  assert stats.tokens == sum(limits)
+  # Nine short answers pass through the second slot while the first one is busy; then it is alone.
+  assert stats.slot_steps <= 2 * 27 + 13 + 2
+  assert stats.prefilled == 1  # the prompt's first token, shared by all
+
+
+def test_a_prompt_is_computed_once_for_its_group():
+  stats = engine.Stats()
+  requests = [requests_lib.Request("q", s, 0, tuple(range(1, 10)), 4) for s in range(8)]
+  given = {"cfg": CFG, "temperature": 0.8, "eos": (30,), "seed": 7, "stats": stats}
+  assert len(list(engine.generate(PARAMS, requests, sampler=settings(slots=8), **given))) == 8
+  assert stats.prefilled == 8
+
+
+def test_nothing_compiles_after_the_second_rollout_while_answers_grow():
+  """Lengths double and double again; the shapes are those of the first rollouts."""
+
+  def rollout(number, limit):
+    prompts = [tuple(range(1, 2 + i % 5)) for i in range(7)]
+    requests = [
+      requests_lib.Request(f"q{i}", 0, number, p, limit - i % 3) for i, p in enumerate(prompts)
+    ]
+    answer(requests, slots=8, chunk=4, cache_tokens=640, eos=(30,))
+    return chunk.run._cache_size(), chunk.prefill._cache_size()
+
+  rollout(0, 6)
+  before = rollout(1, 7)
+  assert rollout(2, 14) == before
+  assert rollout(3, 40) == before
 
 
 def test_the_order_of_requests_changes_nothing():
@@ -141,9 +315,9 @@ def test_samples_rollouts_questions_and_seeds_each_have_noise_of_their_own():
   """Duplicates in a group (ms-swift #3143); a key that restarts with every rollout repeats its
   answers where the weights stand still (google/tunix, vanilla rollout)."""
   prompt = (3, 1, 0, 2)
-  group = [engine.Request("a", s, 0, prompt, 12) for s in range(4)]
-  later = [engine.Request("a", s, 1, prompt, 12) for s in range(4)]
-  other = [engine.Request("b", s, 0, prompt, 12) for s in range(4)]
+  group = [requests_lib.Request("a", s, 0, prompt, 12) for s in range(4)]
+  later = [requests_lib.Request("a", s, 1, prompt, 12) for s in range(4)]
+  other = [requests_lib.Request("b", s, 0, prompt, 12) for s in range(4)]
   found = answer(group + later + other, eos=(30,)) + answer(group, eos=(30,), seed=8)
   assert len({tuple(f.tokens.tolist()) for f in found}) == 16
 
@@ -163,14 +337,14 @@ def test_new_weights_change_the_answer_at_once():
 
 def test_the_id_of_padding_is_a_token_like_any_other():
   """The mask comes from lengths and never from id == pad (TRL #4970)."""
-  requests = [engine.Request("zero", s, 0, (0, 0, 5, 0), 12) for s in range(16)]
+  requests = [requests_lib.Request("zero", s, 0, (0, 0, 5, 0), 12) for s in range(16)]
   found = answer(requests, temperature=3.0)
   inside = [f for f in found if (f.tokens[:-1] == 0).any()]
   assert inside  # drawn, and the answer went on
   for got, want in zip(found, trained_logp(PARAMS, found, 3.0), strict=True):
     np.testing.assert_allclose(got.logp, want, atol=1e-5)
-  shorter = answer([engine.Request("zero", 0, 0, (5,), 12)], temperature=0.0)[0]
-  longer = answer([engine.Request("zero", 0, 0, (0, 0, 5), 12)], temperature=0.0)[0]
+  shorter = answer([requests_lib.Request("zero", 0, 0, (5,), 12)], temperature=0.0)[0]
+  longer = answer([requests_lib.Request("zero", 0, 0, (0, 0, 5), 12)], temperature=0.0)[0]
   assert abs(shorter.logp[0] - longer.logp[0]) > 1e-3  # leading zeros were read
 
 
@@ -181,12 +355,12 @@ def test_greedy_ignores_the_seed():
 
 
 def test_what_does_not_fit_is_refused_with_its_numbers():
-  long = engine.Request("sum-7", 0, 0, tuple(range(20)) * 3, 12)
+  long = requests_lib.Request("sum-7", 0, 0, tuple(range(20)) * 3, 12)
   with pytest.raises(
     ValueError, match=r"question 'sum-7': a prompt of 60 tokens and 12 new .* the context of 64"
   ):
     answer([long])
   with pytest.raises(ValueError, match="a prompt of 0 tokens"):
-    answer([engine.Request("none", 0, 0, (), 12)])
+    answer([requests_lib.Request("none", 0, 0, (), 12)])
   with pytest.raises(ValueError, match="temperature=-1 must be >= 0; 0 is greedy"):
     answer(asked(), temperature=-1)

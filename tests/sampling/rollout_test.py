@@ -13,7 +13,9 @@ from r1.text import templates
 from r1.text import tokenizer as tokenizers
 from tests.model import tiny
 
-SAMPLER = decode.SamplerConfig(top_p=1.0, slots=8, prompt_bucket=8)
+SAMPLER = decode.SamplerConfig(
+  top_p=1.0, slots=8, prompt_bucket=8, chunk=4, cache_tokens=4096, layout="auto", in_flight=1
+)
 QUESTIONS = [
   records.Question(id="first", prompt="what is 3 + 4 ?", answer="7"),
   records.Question(id="second", prompt="what is 9 - 4 + 12 ?", answer="17"),

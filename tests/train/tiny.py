@@ -68,7 +68,9 @@ OPTIMIZER = {
   "weight_decay": 0.1,
   "clip": 1.0,
 }
-SAMPLER = decode.SamplerConfig(top_p=1.0, slots=8, prompt_bucket=16)
+SAMPLER = decode.SamplerConfig(
+  top_p=1.0, slots=8, prompt_bucket=16, chunk=4, cache_tokens=4096, layout="auto", in_flight=1
+)
 
 
 def model(**changes) -> config.ModelConfig:
