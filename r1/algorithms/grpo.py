@@ -57,7 +57,8 @@ class GrpoBatch(struct.PyTreeNode):
 
   Log-probabilities are nats at the rollout's temperature. old: the policy that the rollout's
   updates started from; ref: the KL reference; sampler: as drawn. Within a row, the tokens of a
-  segment are neighbours and segment 0 is padding.
+  segment are neighbours and segment 0 is padding. parent_BL: the segment that a token's own one
+  continues, 0 for none; None where no row has any.
   """
 
   token_BL: packing.Array
@@ -69,6 +70,7 @@ class GrpoBatch(struct.PyTreeNode):
   old_logp_BL: packing.Array
   ref_logp_BL: packing.Array
   sampler_logp_BL: packing.Array
+  parent_BL: packing.Array | None = None
 
 
 def clamp(log_BL):
@@ -164,7 +166,8 @@ def loss(logp_BL, entropy_BL, batch: GrpoBatch, cfg: GrpoConfig):
   and may hold NaN: they get gradient 0, which the caller's own backward pass must not turn into
   0 x inf. Metrics: sums over `count` scored tokens, and maxima; see `add` and `summary`.
   """
-  dims.check(logp_BL=logp_BL, entropy_BL=entropy_BL, **vars(batch))
+  given = {name: x for name, x in vars(batch).items() if x is not None}
+  dims.check(logp_BL=logp_BL, entropy_BL=entropy_BL, **given)
   live_BL = batch.weight_BL > 0
   # Before any exp: 0 x NaN is NaN, in the gradient too (OpenRLHF #1240).
   logp_BL, entropy_BL = scored(logp_BL, live_BL), scored(entropy_BL, live_BL)

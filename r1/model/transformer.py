@@ -45,7 +45,14 @@ def windows(cfg) -> dict:
 
 
 def forward(
-  params, token_BL, position_BL, segment_BL, cfg, cache=None, every_layer: bool = False
+  params,
+  token_BL,
+  position_BL,
+  segment_BL,
+  cfg,
+  cache=None,
+  every_layer: bool = False,
+  parent_BL=None,
 ) -> Output:
   """Hidden states of a batch of rows.
 
@@ -53,13 +60,18 @@ def forward(
   positions of its own segment and nothing else. With a cache a row is one segment (1) whose first
   `cache.length_B` tokens are held already; the row's padding stands at its end.
   every_layer: keep the hidden states between the layers too, to compare with another program.
+  parent_BL: of rows without a cache, the segment that each token's own one continues; a token sees
+  the earlier positions of both. 0, or None for all, where there is none.
   """
   dims.check(token_BL=token_BL, position_BL=position_BL, segment_BL=segment_BL)
+  if parent_BL is not None:
+    dims.check(token_BL=token_BL, parent_BL=parent_BL)
+    assert cache is None, "the rows of a cache are one segment each"
   start_B, at_key = None, (position_BL, segment_BL)
   if cache is not None:
     start_B, new_B = cache.length_B, jnp.sum(segment_BL > 0, axis=1, dtype=jnp.int32)
     at_key = cache_lib.seen(cache, new_B)
-  places = attention.Places(position_BL, segment_BL, *at_key)
+  places = attention.Places(position_BL, segment_BL, *at_key, parent_BL=parent_BL)
   cos_sin = block.rotary(position_BL, cfg)
   dtype, scale = jnp.dtype(cfg.dtype), cfg.lora.scale if cfg.lora else 0.0
   x_BLD = block.embed(params, token_BL, cfg)

@@ -157,8 +157,13 @@ def prepare(
   )
   advantage_QG = advantages.group_advantages(reward_QG, valid_QG, cfg)
   counted_QG = advantages.counted(reward_QG, valid_QG, cfg)
-  old = minibatch.score(params, samples, model_cfg, batch, temperature)
-  ref = minibatch.score(ref_params, samples, model_cfg, batch, temperature) if cfg.kl else old
+
+  def score(weights):
+    question_B = np.arange(len(samples)) // cfg.group
+    return minibatch.score(weights, samples, model_cfg, batch, temperature, question_B=question_B)
+
+  old = score(params)
+  ref = score(ref_params) if cfg.kl else old
   return Scored(samples, rewards, advantage_QG.ravel(), counted_QG.ravel(), old, ref)
 
 
@@ -170,6 +175,7 @@ def steps(
   for chosen in minibatch.split(len(scored.samples), batch, rng):
     yield minibatch.assemble(
       [scored.samples[i] for i in chosen],
+      question_B=chosen // cfg.group,
       advantage_B=scored.advantage_B[chosen],
       weight_B=advantages.token_weights(lengths_B[chosen], scored.counted_B[chosen], cfg),
       old=[scored.old[i] for i in chosen],
@@ -184,7 +190,9 @@ def make_loss(model_cfg, cfg: grpo.GrpoConfig, mixture: experts.ExpertsConfig):
 
   def loss(params, micro):
     batch, temperature = micro
-    logp_BL, entropy_BL, aux = logp.token_logp(params, batch, model_cfg, temperature)
+    logp_BL, entropy_BL, aux = logp.token_logp(
+      params, batch, model_cfg, temperature, batch.parent_BL
+    )
     value, found = grpo.loss(logp_BL, entropy_BL, batch, cfg)
     return experts.regularise(value, found, aux, batch.weight_BL, mixture)
 

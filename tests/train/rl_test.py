@@ -60,6 +60,13 @@ def prepare(samples, rewards, cfg, *, weights=None, ref=None, temperature=1.0):
   )
 
 
+def score(weights, samples, temperature):
+  numbers = tiny.question_numbers(samples)
+  return minibatch.score(
+    weights, samples, CFG, tiny.batch_config(), temperature, question_B=numbers
+  )
+
+
 def all_steps(scored, cfg, minibatches=2, seed=0):
   batch = tiny.batch_config(minibatches=minibatches)
   rng = np.random.default_rng(seed)
@@ -198,7 +205,7 @@ def test_the_first_update_is_on_policy_and_the_second_is_not(rollout):
 def test_old_log_probabilities_are_those_of_the_weights_that_sampled(rollout):
   """verl #7495: weights that never arrive; here the sampler's own numbers bear witness."""
   _, scored, _, after = rollout
-  stale = minibatch.score(after, scored.samples, CFG, tiny.batch_config(), 0.8)
+  stale = score(after, scored.samples, 0.8)
   for s, old, late in zip(scored.samples, scored.old, stale):
     np.testing.assert_allclose(old[s.prompt_length :], s.logp, atol=1e-5)
     assert np.abs(late[s.prompt_length :] - s.logp).max() > 1e-3
@@ -208,7 +215,7 @@ def test_old_log_probabilities_are_those_of_the_weights_that_sampled(rollout):
 def test_the_temperature_belongs_to_old_new_and_reference_alike(rollout):
   """TRL #3029: scored at another temperature, the sampler's numbers are not met."""
   weights, scored, _, _ = rollout
-  other = minibatch.score(weights, scored.samples, CFG, tiny.batch_config(), 1.0)
+  other = score(weights, scored.samples, 1.0)
   gaps = [np.abs(o[s.prompt_length :] - s.logp).max() for s, o in zip(scored.samples, other)]
   assert max(gaps) > 1e-3
   assert all(np.array_equal(a, b) for a, b in zip(scored.old, scored.ref))
@@ -223,7 +230,7 @@ def test_without_kl_the_reference_is_not_run():
 def test_the_reference_is_scored_with_weights_of_its_own():
   samples, ref = tiny.random_samples(4), tiny.params(CFG, seed=7)
   scored = prepare(samples, rewarded([1, 0, 0, 1]), tiny.grpo_config(kl=0.1), ref=ref)
-  wanted = minibatch.score(ref, samples, CFG, tiny.batch_config(), 1.0)
+  wanted = score(ref, samples, 1.0)
   assert all(np.array_equal(a, b) for a, b in zip(scored.ref, wanted))
   assert not np.array_equal(scored.ref[0], scored.old[0])
 

@@ -56,6 +56,7 @@ def assembled(row_tokens, rows, *, spare=0, count=12):
   noise = [[rng.normal(-5.5, 0.5, len(s.tokens)) for s in samples] for _ in range(2)]
   return minibatch.assemble(
     samples,
+    question_B=tiny.question_numbers(samples),
     advantage_B=rng.standard_normal(count),
     weight_B=advantages.token_weights(lengths, counted, GRPO),
     old=noise[0],
