@@ -10,7 +10,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from r1.model import attention
+from r1.model import attention, remat
 
 
 def body(cfg):
@@ -102,7 +102,7 @@ _flash = jax.custom_vjp(_walk, nondiff_argnums=(0,))  # a partial decorator woul
 
 
 def _flash_forward(causal, query, key, value, at_query, at_key, window):
-  out, lse = _flash(causal, query, key, value, at_query, at_key, window)
+  out, lse = map(remat.kept, _flash(causal, query, key, value, at_query, at_key, window))
   return (out, lse), (query, key, value, at_query, at_key, window, out, lse)
 
 

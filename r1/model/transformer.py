@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from r1 import dims, spec
-from r1.model import attention, block, layers, lora, mtp
+from r1.model import attention, block, layers, lora, mtp, remat
 from r1.model import cache as cache_lib
 
 FOREVER = 2**30  # the window of a layer that has none
@@ -87,8 +87,7 @@ def forward(
       x_BLD, buffers, aux = block.block(p, x_BLD, cos_sin, at, held, cfg, name)
       return (x_BLD, buffers), (aux, x_BLD if every_layer else None)
 
-    if cfg.remat == "layer":
-      layer = jax.checkpoint(layer, prevent_cse=False)
+    layer = remat.wrap(layer, cfg.remat, scanned=True)
     adapters = params.get("lora", {}).get(name)
     z_Z = jnp.arange(dict(cfg.stacks)[name])
     given = params[name], adapters, z_Z, windows(cfg)[name]
