@@ -118,16 +118,16 @@ def assemble(
   question_B: np.ndarray,
   advantage_B: np.ndarray,
   weight_B: np.ndarray,
-  old: Sequence[np.ndarray],
-  ref: Sequence[np.ndarray],
+  old: Sequence[np.ndarray] | None,
+  ref: Sequence[np.ndarray] | None,
   cfg: BatchConfig,
   microbatches: int,
 ) -> tuple[grpo.GrpoBatch, int]:
   """(batch [U, B, L], micro-batches in use) of one optimiser step.
 
   question_B: of each sample, see `kin`. advantage_B, weight_B: one per sample, made on the whole
-  rollout and the whole step. old, ref: one number per token, from `score`. Samples of weight 0 are
-  left out: they have no gradient.
+  rollout and the whole step. old, ref: one number per token, from `score`, or None, see
+  `grpo.GrpoBatch`. Samples of weight 0 are left out: they have no gradient.
   """
   kept = [i for i in range(len(samples)) if weight_B[i] > 0]
   chosen = sequences([samples[i] for i in kept])
@@ -151,8 +151,8 @@ def assemble(
     target_BL=packed.target_BL,
     weight_BL=np.where(packed.scored_BL, per_sample(weight_B), 0.0).astype(np.float32),
     advantage_BL=per_sample(advantage_B),
-    old_logp_BL=spread([old[i] for i in kept]),
-    ref_logp_BL=spread([ref[i] for i in kept]),
+    old_logp_BL=None if old is None else spread([old[i] for i in kept]),
+    ref_logp_BL=None if ref is None else spread([ref[i] for i in kept]),
     sampler_logp_BL=spread(drawn),
     parent_BL=packed.parent_BL,
   )

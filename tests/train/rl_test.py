@@ -46,7 +46,7 @@ def rewarded(totals, valid=None):
   )
 
 
-def prepare(samples, rewards, cfg, *, weights=None, ref=None, temperature=1.0):
+def prepare(samples, rewards, cfg, *, weights=None, ref=None, temperature=1.0, minibatches=2):
   weights = tiny.params(CFG) if weights is None else weights
   return rl.prepare(
     samples,
@@ -54,7 +54,7 @@ def prepare(samples, rewards, cfg, *, weights=None, ref=None, temperature=1.0):
     weights,
     weights if ref is None else ref,
     model_cfg=CFG,
-    batch=tiny.batch_config(),
+    batch=tiny.batch_config(minibatches=minibatches),
     cfg=cfg,
     temperature=temperature,
   )
@@ -67,10 +67,10 @@ def score(weights, samples, temperature):
   )
 
 
-def all_steps(scored, cfg, minibatches=2, seed=0):
+def all_steps(scored, cfg, minibatches=2, seed=0, mixture=experts.OFF):
   batch = tiny.batch_config(minibatches=minibatches)
   rng = np.random.default_rng(seed)
-  return list(rl.steps(scored, batch=batch, cfg=cfg, rng=rng, microbatches=8))
+  return list(rl.steps(scored, batch=batch, cfg=cfg, mixture=mixture, rng=rng, microbatches=8))
 
 
 # Groups and the shuffle ----------------------------------------------------------------------
@@ -224,7 +224,9 @@ def test_the_temperature_belongs_to_old_new_and_reference_alike(rollout):
 def test_without_kl_the_reference_is_not_run():
   samples = tiny.random_samples(4)
   scored = prepare(samples, rewarded([1, 0, 0, 1]), tiny.grpo_config(kl=0.0), ref={"no": "weights"})
-  assert scored.ref is scored.old
+  assert scored.ref is None
+  ((batch, _), _) = all_steps(scored, tiny.grpo_config(kl=0.0))
+  assert batch.ref_logp_BL is None
 
 
 def test_the_reference_is_scored_with_weights_of_its_own():
@@ -339,7 +341,7 @@ def test_throughput_divides_tokens_by_their_seconds():
   samples = [tiny.sample(None, 0, np.arange(12), 2)] * 3
   scored = rl.Scored(samples, rewarded([1, 0, 0]), np.zeros(3), np.ones(3, bool), [], [])
   seconds = {"time/sample_s": 5.0, "time/update_s": 2.0}
-  found = rl.throughput(scored, seconds, CFG, rate=1e9)
+  found = rl.throughput(scored, 36, seconds, CFG, rate=1e9)
   assert found["throughput/sample_tokens_per_s"] == 30 / 5
   assert found["throughput/train_tokens_per_s"] == 36 / 2
   # norms 3D, tied table VD, q and o DHK, k and v DNK, biases (H + 2N)K, three of DF.
