@@ -27,7 +27,7 @@ from r1.model import lora, transformer
 from r1.report import curves, progress, table, warning
 from r1.rewards import accuracy, canaries, combine, shaping
 from r1.sampling import decode, rollout
-from r1.train import checkpoint, host, metrics, models, optimizer, plan, rl, run, snapshot
+from r1.train import checkpoint, host, memory, metrics, models, optimizer, plan, rl, run, snapshot
 from r1.train import state as states
 from r1.train import step as steps
 from r1.train import workdir as workdirs
@@ -142,19 +142,20 @@ def build(config, stage: Stage, verifier: accuracy.Verifier, folder, mesh, rules
   trained, frozen = lora.split(model.params)
   tx = optimizer.make(stage.optimizer, lora.split(transformer.specs(model.cfg))[0])
   state = states.init(trained, tx, frozen)
-  update = steps.make_update(
-    rl.make_loss(model.cfg, stage.grpo, stage.experts), tx, stage.experts.bias_rate
-  )
   count = stage.rl.questions_per_rollout * stage.grpo.group // stage.batch.minibatches
+  microbatches = minibatch.capacity(count, longest, stage.batch)
+  place = functools.partial(sharding.place, mesh=mesh, rules=rules)
   setup = Setup(
     stage=stage,
     model=dataclasses.replace(model, params={}),
     train=train,
     held=held,
     verifier=verifier,
-    microbatches=minibatch.capacity(count, longest, stage.batch),
-    update=jax.jit(update, donate_argnums=0),
-    place=functools.partial(sharding.place, mesh=mesh, rules=rules),
+    microbatches=microbatches,
+    update=compiled(
+      stage, model.cfg, tx, state, microbatches, place, unit=sharding.row_shards(config.mesh)
+    ),
+    place=place,
     rate=plan.matmul_rate(),
     devices=1 if mesh is None else mesh.size,
     folder=folder,
@@ -162,6 +163,16 @@ def build(config, stage: Stage, verifier: accuracy.Verifier, folder, mesh, rules
     console=console,
   )
   return setup, state, trained
+
+
+def compiled(stage: Stage, model_cfg, tx, state, microbatches: int, place, *, unit: int):
+  """The update, compiled for every step of the run. unit: what a micro-batch's rows divide by."""
+  loss = rl.make_loss(model_cfg, stage.grpo, stage.experts)
+  update = steps.make_update(loss, tx, stage.experts.bias_rate)
+  batch, used = rl.empty_step(stage.batch, stage.grpo, microbatches)
+  batch = place((batch, np.zeros(microbatches, np.float32)))
+  jitted = jax.jit(update, donate_argnums=0)
+  return memory.fitted(jitted, state, batch, used, row_tokens=stage.batch.row_tokens, unit=unit)
 
 
 def resume(checkpointer, setup: Setup, state, ref):
@@ -250,32 +261,38 @@ def collect(params, ref, setup: Setup, number: int) -> tuple[rl.Scored, dict[str
 
 
 def learn(state, scored: rl.Scored, setup: Setup, number: int):
-  """(state, one record per update): the minibatches of one rollout."""
-  stage, found = setup.stage, []
+  """(state, one record per update, tokens run): the minibatches of one rollout."""
+  stage, found, read = setup.stage, [], 0
   step = number * stage.batch.minibatches
   heat_U = np.full(setup.microbatches, schedule.at(stage.rl.temperature, step), np.float32)
   rng = np.random.default_rng((stage.rl.seed, number, 1))
   for batch, used in rl.steps(
-    scored, batch=stage.batch, cfg=stage.grpo, rng=rng, microbatches=setup.microbatches
+    scored,
+    batch=stage.batch,
+    cfg=stage.grpo,
+    mixture=stage.experts,
+    rng=rng,
+    microbatches=setup.microbatches,
   ):
     state, values = setup.update(state, setup.place((batch, heat_U)), used)
+    read += int((batch.segment_BL > 0).sum())
     values = {name: float(value) for name, value in jax.device_get(values).items()}
-    found.append({k: v for k, v in values.items() if stage.grpo.kl or k != "policy/kl"})
+    found.append(values)
     metrics.log(setup.folder, setup.writer, step + len(found), found[-1])
     steps.check_finite(values, stage.rl.patience, step + len(found), setup.folder)
-  return state, found
+  return state, found, read
 
 
 def iterate(state, ref, setup: Setup, number: int):
   """(state, metrics of the rollout): one pass of sample -> reward -> learn, logged."""
   scored, seconds = collect(state.policy, state.frozen | ref, setup, number)
   started = time.monotonic()
-  state, found = learn(state, scored, setup, number)
+  state, found, read = learn(state, scored, setup, number)
   seconds["time/update_s"] = time.monotonic() - started
   texts = [s.response.text for s in scored.samples]
   values = rl.rollout_metrics(scored, setup.stage.grpo) | seconds
   values |= behaviour.summary(texts, [s.question.language for s in scored.samples])
-  values |= rl.throughput(scored, seconds, setup.model.cfg, setup.rate * setup.devices)
+  values |= rl.throughput(scored, read, seconds, setup.model.cfg, setup.rate * setup.devices)
   if number % setup.stage.rl.canaries_every == 0:
     values |= try_canaries(setup, number)
   last = (number + 1) * setup.stage.batch.minibatches

@@ -24,7 +24,7 @@ from r1.data import conversations
 from r1.data.worlds import arithmetic
 from r1.model import lora, transformer
 from r1.report import curves
-from r1.train import checkpoint, host, metrics, models, optimizer, run, sft, snapshot
+from r1.train import checkpoint, host, memory, metrics, models, optimizer, run, sft, snapshot
 from r1.train import state as states
 from r1.train import step as steps
 from r1.train import workdir as workdirs
@@ -111,22 +111,34 @@ def build(config, cfg: sft.SftConfig, folder: pathlib.Path, mesh, rules, console
   mixture = experts.ExpertsConfig(**config.experts)
   loss = objective.make_loss(model.cfg, mixture, cfg.mtp_weight)
   plain = objective.make_loss(model.cfg, experts.OFF, 0.0)
+  state, microbatches = states.init(trained, tx, frozen), sft.capacity(cfg, train)
+  place = functools.partial(sharding.place, mesh=mesh, rules=rules)
+  batch, used = objective.assemble(
+    train[: cfg.conversations], normalise=cfg.normalise, cfg=cfg.batch, microbatches=microbatches
+  )
+  update = memory.fitted(
+    jax.jit(steps.make_update(loss, tx, mixture.bias_rate), donate_argnums=0),
+    state,
+    place(batch),
+    used,
+    row_tokens=cfg.row_tokens,
+    unit=sharding.row_shards(config.mesh),
+  )
   setup = Setup(
     cfg=cfg,
     model=dataclasses.replace(model, params={}),
     train=train,
     held=held,
     total=total,
-    microbatches=sft.capacity(cfg, train),
-    update=jax.jit(steps.make_update(loss, tx, mixture.bias_rate), donate_argnums=0),
+    microbatches=microbatches,
+    update=update,
     evaluate=jax.jit(sft.make_evaluate(plain)),
-    place=functools.partial(sharding.place, mesh=mesh, rules=rules),
+    place=place,
     rate=optimizer.schedule(opt),
     folder=folder,
     writer=tensorboardX.SummaryWriter(str(folder / "tensorboard")),
     console=console,
   )
-  state = states.init(trained, tx, frozen)
   return setup, state
 
 

@@ -7,6 +7,7 @@ from the constraints below (jax.jit is the successor of pjit).
 import contextlib
 import dataclasses
 import math
+from collections.abc import Mapping
 
 import jax
 from jax.sharding import AxisType, NamedSharding, SingleDeviceSharding
@@ -67,9 +68,14 @@ def make_mesh(sizes: dict[str, int]) -> jax.sharding.Mesh:
   return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
+def row_shards(sizes: Mapping[str, int]) -> int:
+  """Into how many pieces a mesh of these sizes splits the rows of a batch."""
+  return math.prod(sizes.get(axis, 1) for axis in ROWS)
+
+
 def check_rows(sizes: dict[str, int], *rows: int) -> None:
   """Raises ValueError unless batches of these many rows divide evenly over the mesh's row axes."""
-  shards = math.prod(sizes.get(axis, 1) for axis in ROWS)
+  shards = row_shards(sizes)
   if uneven := [n for n in rows if n % shards]:
     raise ValueError(
       f"batches of {uneven} rows do not divide over {' x '.join(ROWS)} = {shards}; the rows of a "

@@ -197,6 +197,7 @@ def test_vary_types_an_array_for_loops_and_sums_its_gradient():
 
 
 def test_rows_that_do_not_divide_are_refused():
+  assert sharding.row_shards({"fsdp": 4, "expert": 2, "tensor": 8}) == 8
   sharding.check_rows({"fsdp": 4, "expert": 2}, 16, 8)
   with pytest.raises(ValueError, match=r"batches of \[12\] rows .* data x fsdp x expert = 8"):
     sharding.check_rows({"data": 8}, 16, 12)

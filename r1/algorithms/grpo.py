@@ -56,8 +56,10 @@ class GrpoBatch(struct.PyTreeNode):
   """Packed rows of one micro-batch; weight_BL == 0 marks slots whose values are never read.
 
   Log-probabilities are nats at the rollout's temperature. old: the policy that the rollout's
-  updates started from; ref: the KL reference; sampler: as drawn. Within a row, the tokens of a
-  segment are neighbours and segment 0 is padding.
+  updates started from, None where this is the only one, so that the live policy is the old one;
+  ref: the KL reference, None without a penalty; sampler: as drawn. Within a row, the tokens of a
+  segment are neighbours and segment 0 is padding. parent_BL: the segment that a token's own one
+  continues, 0 for none; None where no row has any.
   """
 
   token_BL: packing.Array
@@ -66,9 +68,10 @@ class GrpoBatch(struct.PyTreeNode):
   target_BL: packing.Array
   weight_BL: packing.Array
   advantage_BL: packing.Array
-  old_logp_BL: packing.Array
-  ref_logp_BL: packing.Array
+  old_logp_BL: packing.Array | None
+  ref_logp_BL: packing.Array | None
   sampler_logp_BL: packing.Array
+  parent_BL: packing.Array | None = None
 
 
 def clamp(log_BL):
@@ -160,37 +163,46 @@ def loss(logp_BL, entropy_BL, batch: GrpoBatch, cfg: GrpoConfig):
   logp_BL, entropy_BL: nats, of the live policy at the rollout's temperature. The weights are
   normalised over the whole optimiser step (`advantages.token_weights`), so losses, gradients
   and metrics of micro-batches add. The KL is per token under every ratio, and its gradient is
-  live; with kl == 0 the reference is read by the metric alone. Slots of weight 0 count nowhere
-  and may hold NaN: they get gradient 0, which the caller's own backward pass must not turn into
-  0 x inf. Metrics: sums over `count` scored tokens, and maxima; see `add` and `summary`.
+  live. Without old log-probabilities every ratio is 1, with its gradient, and the largest gap to
+  the sampler is told here. Slots of weight 0 count nowhere and may hold NaN: they get gradient 0,
+  which the caller's own backward pass must not turn into 0 x inf. Metrics: sums over `count` scored
+  tokens, and maxima; see `add` and `summary`.
   """
-  dims.check(logp_BL=logp_BL, entropy_BL=entropy_BL, **vars(batch))
+  given = {name: x for name, x in vars(batch).items() if x is not None}
+  dims.check(logp_BL=logp_BL, entropy_BL=entropy_BL, **given)
+  if cfg.kl and batch.ref_logp_BL is None:
+    raise ValueError(f"kl={cfg.kl} needs the reference's log-probabilities; the batch has none")
   live_BL = batch.weight_BL > 0
   # Before any exp: 0 x NaN is NaN, in the gradient too (OpenRLHF #1240).
   logp_BL, entropy_BL = scored(logp_BL, live_BL), scored(entropy_BL, live_BL)
   weight_BL = scored(batch.weight_BL, live_BL)
   advantage_BL = jax.lax.stop_gradient(scored(batch.advantage_BL, live_BL))
-  old_BL = jax.lax.stop_gradient(scored(batch.old_logp_BL, live_BL))
-  ref_BL = jax.lax.stop_gradient(scored(batch.ref_logp_BL, live_BL))
+  given_BL = logp_BL if batch.old_logp_BL is None else batch.old_logp_BL
+  old_BL = jax.lax.stop_gradient(scored(given_BL, live_BL))
   sampler_BL = jax.lax.stop_gradient(scored(batch.sampler_logp_BL, live_BL))
 
   ratio_by_name = ratios(logp_BL - old_BL, live_BL, batch.segment_BL, cfg)
   ratio_BL = ratio_by_name[cfg.ratio]
   gain_BL, clip_BL = clipped_gain(ratio_BL, advantage_BL, cfg)
   gain_BL = gain_BL * sampler_weight(old_BL, sampler_BL, cfg)
-  kl_BL = PENALTIES[cfg.kl_estimator](ref_BL - logp_BL)
-  penalty_BL = cfg.kl * kl_BL if cfg.kl else jnp.zeros_like(kl_BL)
-  value = -jnp.sum(weight_BL * (gain_BL - penalty_BL))
-
+  gap_BL = jnp.abs(old_BL - sampler_BL)
   sums = {
-    "policy/kl": kl_BL,
     "policy/clip_fraction": clip_BL,
     "policy/entropy": entropy_BL,
-    "sampler/logp_gap_mean": jnp.abs(old_BL - sampler_BL),
+    "sampler/logp_gap_mean": gap_BL,
   }
+  if batch.ref_logp_BL is not None:
+    ref_BL = jax.lax.stop_gradient(scored(batch.ref_logp_BL, live_BL))
+    sums["policy/kl"] = PENALTIES[cfg.kl_estimator](ref_BL - logp_BL)
+  if cfg.kl:
+    gain_BL = gain_BL - cfg.kl * sums["policy/kl"]
+  value = -jnp.sum(weight_BL * gain_BL)
+
   # One long response can ruin the product: both whole ratios are shown (TRL #4891).
   sums |= {f"policy/ratio_{name}": x_BL for name, x_BL in ratio_by_name.items() if name != "token"}
-  return value, jax.lax.stop_gradient(metrics(sums, ratio_BL, live_BL))
+  tops = {"policy/ratio_max": ratio_BL, "policy/ratio_gap": jnp.abs(ratio_BL - 1)}
+  tops |= {"sampler/logp_gap": gap_BL} if batch.old_logp_BL is None else {}
+  return value, jax.lax.stop_gradient(metrics(sums, tops, live_BL))
 
 
 def scored(x_BL, live_BL):
@@ -198,14 +210,11 @@ def scored(x_BL, live_BL):
   return jnp.where(live_BL, x_BL.astype(jnp.float32), 0.0)
 
 
-def metrics(sums, ratio_BL, live_BL):
+def metrics(sums, tops, live_BL):
   """Sums over the scored tokens, maxima (0 if there are none), and the tokens' count."""
   return {
     "sum": {name: jnp.sum(scored(x_BL, live_BL)) for name, x_BL in sums.items()},
-    "max": {
-      "policy/ratio_max": jnp.max(scored(ratio_BL, live_BL)),
-      "policy/ratio_gap": jnp.max(scored(jnp.abs(ratio_BL - 1), live_BL)),
-    },
+    "max": {name: jnp.max(scored(x_BL, live_BL)) for name, x_BL in tops.items()},
     "count": jnp.sum(live_BL.astype(jnp.float32)),
   }
 

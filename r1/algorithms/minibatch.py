@@ -1,7 +1,8 @@
 """From a rollout's samples to the packed micro-batches of one optimiser step.
 
 Rows are packed, so padding is not paid for: a step runs only the micro-batches that hold tokens,
-and every step of a run has the same compiled shape [U, B, L].
+and every step of a run has the same compiled shape [U, B, L]. Answers of a group stand behind one
+copy of their prompt where that saves rows.
 """
 
 import dataclasses
@@ -59,6 +60,21 @@ def sequences(samples) -> list[packing.Scored]:
   return [(s.tokens, np.arange(len(s.tokens)) >= s.prompt_length) for s in samples]
 
 
+def kin(samples, question_B) -> list[packing.Kin]:
+  """Of each sample its question and what the question's samples share: all but the last token of
+  the prompt, whose target is each answer's own first token.
+
+  question_B: the numbers of their questions in the rollout; two with one text are two. Raises
+  ValueError where samples of one number have different prompts.
+  """
+  heads: dict[int, np.ndarray] = {}
+  for number, s in zip(question_B, samples, strict=True):
+    prompt = s.tokens[: s.prompt_length]
+    if not np.array_equal(heads.setdefault(int(number), prompt), prompt):
+      raise ValueError(f"samples of question number {number} have different prompts; wanted one")
+  return [(int(number), s.prompt_length - 1) for number, s in zip(question_B, samples)]
+
+
 def capacity(count: int, longest: int, cfg: BatchConfig) -> int:
   """Micro-batches U that hold `count` sequences of `longest` tokens, whatever their lengths."""
   per_row = cfg.row_tokens // longest
@@ -78,42 +94,51 @@ def chunks(packed, rows: int) -> Iterator:
     yield jax.tree.map(lambda x, s=start: x[s : s + rows], packed)
 
 
-def score(params, samples, model_cfg, cfg: BatchConfig, temperature: float) -> list[np.ndarray]:
-  """Each sample's log-probabilities (nats) of its own tokens under `params`; the prompt's are 0."""
-  scored = sequences(samples)
+def score(
+  params, samples, model_cfg, cfg: BatchConfig, temperature: float, *, question_B
+) -> list[np.ndarray]:
+  """Each sample's log-probabilities (nats) of its own tokens under `params`; the prompt's are 0.
+
+  question_B: of each sample, see `kin`.
+  """
+  scored, family = sequences(samples), kin(samples, question_B)
   lengths = [len(tokens) for tokens, _ in scored]
-  placement = packing.place(lengths, cfg.row_tokens)
+  placement = packing.place_families(lengths, family, cfg.row_tokens)
   rows = len(placement) + -len(placement) % cfg.rows
-  packed = packing.fill(scored, placement, cfg.row_tokens, rows)
+  packed = packing.fill(scored, placement, cfg.row_tokens, rows, family)
   parts = [logp.score(params, chunk, model_cfg, temperature) for chunk in chunks(packed, cfg.rows)]
   logp_BL = np.concatenate([np.asarray(part) for part in jax.device_get(parts)])
   logp_BL = np.where(packed.scored_BL, logp_BL, 0.0)
-  return packing.gather(logp_BL, placement, lengths)
+  return packing.gather(logp_BL, placement, lengths, family)
 
 
 def assemble(
   samples: Sequence,
   *,
+  question_B: np.ndarray,
   advantage_B: np.ndarray,
   weight_B: np.ndarray,
-  old: Sequence[np.ndarray],
-  ref: Sequence[np.ndarray],
+  old: Sequence[np.ndarray] | None,
+  ref: Sequence[np.ndarray] | None,
   cfg: BatchConfig,
   microbatches: int,
 ) -> tuple[grpo.GrpoBatch, int]:
   """(batch [U, B, L], micro-batches in use) of one optimiser step.
 
-  advantage_B, weight_B: one per sample, made on the whole rollout and the whole step. old, ref: one
-  number per token, from `score`. Samples of weight 0 are left out: they have no gradient.
+  question_B: of each sample, see `kin`. advantage_B, weight_B: one per sample, made on the whole
+  rollout and the whole step. old, ref: one number per token, from `score`, or None, see
+  `grpo.GrpoBatch`. Samples of weight 0 are left out: they have no gradient.
   """
   kept = [i for i in range(len(samples)) if weight_B[i] > 0]
   chosen = sequences([samples[i] for i in kept])
-  placement = packing.place([len(tokens) for tokens, _ in chosen], cfg.row_tokens)
+  family = kin([samples[i] for i in kept], question_B[kept])
+  lengths = [len(tokens) for tokens, _ in chosen]
+  placement = packing.place_families(lengths, family, cfg.row_tokens)
   rows = microbatches * cfg.rows
-  packed = packing.fill(chosen, placement, cfg.row_tokens, rows)
+  packed = packing.fill(chosen, placement, cfg.row_tokens, rows, family)
 
   def spread(values):
-    return packing.spread(values, placement, cfg.row_tokens, rows)
+    return packing.spread(values, placement, cfg.row_tokens, rows, family)
 
   def per_sample(value_B):
     return spread([np.full(len(samples[i].tokens), value_B[i]) for i in kept])
@@ -126,9 +151,10 @@ def assemble(
     target_BL=packed.target_BL,
     weight_BL=np.where(packed.scored_BL, per_sample(weight_B), 0.0).astype(np.float32),
     advantage_BL=per_sample(advantage_B),
-    old_logp_BL=spread([old[i] for i in kept]),
-    ref_logp_BL=spread([ref[i] for i in kept]),
+    old_logp_BL=None if old is None else spread([old[i] for i in kept]),
+    ref_logp_BL=None if ref is None else spread([ref[i] for i in kept]),
     sampler_logp_BL=spread(drawn),
+    parent_BL=packed.parent_BL,
   )
   batch = jax.tree.map(lambda x: x.reshape(microbatches, cfg.rows, cfg.row_tokens), batch)
   return batch, math.ceil(len(placement) / cfg.rows)

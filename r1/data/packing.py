@@ -2,9 +2,15 @@
 
 A row holds segments 1, 2, … one after the other, then padding (segment 0). Positions start at 0 in
 each. Index l holds token l and, as its target, the next token of the same segment.
+
+Sequences that begin alike, the answers to one question, may share their beginning: neighbours of
+one family stand behind one segment with their common tokens, their parent, and continue its
+positions. Each still has the target of every token that is its own.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -13,6 +19,8 @@ from flax import struct
 Array = np.ndarray | jax.Array  # rows are packed on the host and learned from on the device
 # Tokens; may the loss count this token?
 Scored = tuple[Sequence[int] | np.ndarray, Sequence[bool] | np.ndarray]
+# The number of a sequence's family, and how many first tokens are the same in all of it.
+Kin = tuple[int, int]
 
 
 class Packed(struct.PyTreeNode):
@@ -21,6 +29,31 @@ class Packed(struct.PyTreeNode):
   segment_BL: np.ndarray  # 1.. in each row, 0 is padding
   target_BL: np.ndarray  # the next token of the segment; 0 where there is none
   scored_BL: np.ndarray  # bool: target_BL is a token that the loss may count
+  parent_BL: np.ndarray | None = None  # the segment that this one continues; 0 or None: none
+
+
+class Segment(NamedTuple):
+  """Tokens first to end of a sequence, which continue the parent, a segment of the same row."""
+
+  sequence: int
+  first: int
+  end: int
+  parent: int
+
+
+def segments(
+  members: Sequence[int], lengths: Sequence[int], kin: Sequence[Kin] | None
+) -> list[Segment]:
+  """The segments of a row, in order, of its sequences; their numbers count from 1."""
+  row: list[Segment] = []
+  for _, family in itertools.groupby(members, lambda i: -1 - i if kin is None else kin[i][0]):
+    family = list(family)
+    shared = 0 if kin is None or len(family) == 1 else kin[family[0]][1]
+    if shared:
+      row.append(Segment(family[0], 0, shared, 0))
+    parent = len(row) if shared else 0
+    row += [Segment(i, shared, lengths[i], parent) for i in family]
+  return row
 
 
 def place(lengths: Sequence[int], row: int) -> list[list[int]]:
@@ -36,6 +69,34 @@ def place(lengths: Sequence[int], row: int) -> list[list[int]]:
     placement[b].append(i)
     free[b] -= lengths[i]
   return placement
+
+
+def place_families(lengths: Sequence[int], kin: Sequence[Kin], row: int) -> list[list[int]]:
+  """Like `place`, where a row holds once what neighbours of a family share, if that saves rows.
+
+  Family after family, the one with most tokens first; a family that does not fit one row goes on
+  in others, which repeat what it shares.
+  """
+  plain = place(lengths, row)
+  total: dict[int, int] = {}
+  for length, (family, _) in zip(lengths, kin, strict=True):
+    total[family] = total.get(family, 0) + length
+  order = sorted(range(len(lengths)), key=lambda i: (-total[kin[i][0]], kin[i][0], -lengths[i]))
+  free = np.full(len(lengths), row)
+  placement: list[list[int]] = []
+  for _, members in itertools.groupby(order, lambda i: kin[i][0]):
+    homes: list[int] = []  # the rows that hold what this family shares
+    for i in members:
+      own = lengths[i] - kin[i][1]
+      b = next((b for b in homes if free[b] >= own), None)
+      if b is None:
+        b, own = int(np.argmax(free >= lengths[i])), lengths[i]
+        homes.append(b)
+      if b == len(placement):
+        placement.append([])
+      placement[b].append(i)
+      free[b] -= own
+  return min(plain, placement, key=len)
 
 
 def pack(sequences: Sequence[Scored], row: int, rows: int | None = None) -> Packed:
@@ -67,52 +128,75 @@ def spread(
   placement: Sequence[Sequence[int]],
   row: int,
   rows: int | None = None,
+  kin: Sequence[Kin] | None = None,
 ) -> np.ndarray:
   """Aligns one value per token with target_BL: index l holds the value of the token target_BL[l].
 
   The value of a sequence's first token, which is nobody's target, is dropped; other slots are 0.
   """
   value_BL = np.zeros((_rows(placement, rows), row), np.float32)
+  lengths = [len(own) for own in values]
   for b, members in enumerate(placement):
     start = 0
-    for i in members:
-      value_BL[b, start : start + len(values[i]) - 1] = values[i][1:]
-      start += len(values[i])
+    for i, first, end, _ in segments(members, lengths, kin):
+      value_BL[b, start : start + end - first - 1] = values[i][first + 1 : end]
+      start += end - first
   return value_BL
 
 
 def gather(
-  value_BL, placement: Sequence[Sequence[int]], lengths: Sequence[int]
+  value_BL,
+  placement: Sequence[Sequence[int]],
+  lengths: Sequence[int],
+  kin: Sequence[Kin] | None = None,
 ) -> list[np.ndarray]:
-  """The inverse of `spread`: one value per token of each sequence, 0 for its first token."""
+  """The inverse of `spread`: one value per token of each sequence, 0 for its first token.
+
+  What a family shares comes back to the first of it in each row, and is 0 in the others.
+  """
   values = [np.zeros(length, np.float32) for length in lengths]
   for b, members in enumerate(placement):
     start = 0
-    for i in members:
-      values[i][1:] = value_BL[b, start : start + lengths[i] - 1]
-      start += lengths[i]
+    for i, first, end, _ in segments(members, lengths, kin):
+      values[i][first + 1 : end] = value_BL[b, start : start + end - first - 1]
+      start += end - first
   return values
 
 
-def fill(sequences: Sequence[Scored], placement, row: int, rows: int | None) -> Packed:
-  """The packed rows of a placement; `rows` adds empty rows up to that many."""
+def fill(
+  sequences: Sequence[Scored],
+  placement,
+  row: int,
+  rows: int | None,
+  kin: Sequence[Kin] | None = None,
+) -> Packed:
+  """The packed rows of a placement; `rows` adds empty rows up to that many.
+
+  kin: of the sequences; there are parents only where it is given.
+  """
   shape = _rows(placement, rows), row
-  token_BL, position_BL, segment_BL, target_BL = (np.zeros(shape, np.int32) for _ in range(4))
+  token_BL, position_BL, segment_BL, target_BL, parent_BL = (
+    np.zeros(shape, np.int32) for _ in range(5)
+  )
   scored_BL = np.zeros(shape, bool)
+  for i, (tokens, scored) in enumerate(sequences):
+    if len(scored) != len(tokens):
+      raise ValueError(f"sequence {i}: {len(tokens)} tokens but {len(scored)} scored flags")
+  lengths = [len(tokens) for tokens, _ in sequences]
   for b, members in enumerate(placement):
     start = 0
-    for segment, i in enumerate(members, 1):
+    for number, (i, first, end, parent) in enumerate(segments(members, lengths, kin), 1):
       tokens, scored = sequences[i]
-      if len(scored) != len(tokens):
-        raise ValueError(f"sequence {i}: {len(tokens)} tokens but {len(scored)} scored flags")
-      stop = start + len(tokens)
-      token_BL[b, start:stop] = tokens
-      position_BL[b, start:stop] = np.arange(len(tokens))
-      segment_BL[b, start:stop] = segment
-      target_BL[b, start : stop - 1] = tokens[1:]
-      scored_BL[b, start : stop - 1] = scored[1:]
+      stop = start + end - first
+      token_BL[b, start:stop] = tokens[first:end]
+      position_BL[b, start:stop] = np.arange(first, end)
+      segment_BL[b, start:stop] = number
+      target_BL[b, start : stop - 1] = tokens[first + 1 : end]
+      scored_BL[b, start : stop - 1] = scored[first + 1 : end]
+      parent_BL[b, start:stop] = parent
       start = stop
-  return Packed(token_BL, position_BL, segment_BL, target_BL, scored_BL)
+  parents = None if kin is None else parent_BL
+  return Packed(token_BL, position_BL, segment_BL, target_BL, scored_BL, parents)
 
 
 def _rows(placement, rows: int | None) -> int:

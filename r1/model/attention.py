@@ -1,9 +1,11 @@
 """Attention bodies: (queries, keys, values, positions, segments) -> (out, logsumexp).
 
-A query sees the keys of its own, non-zero segment at positions up to its own. No body is given a
-mask array; each returns the logsumexp of its scores beside its output, so results over disjoint
-sets of keys can be joined. Within a segment the position rises with the index. Scores are divided
-by the root of the head size; values may have a width of their own.
+A query sees the keys of its own, non-zero segment at positions up to its own, and so those of its
+parent's segment where it has one: a prompt that several answers of a row continue. No body is given
+a mask array; each returns the logsumexp of its scores beside its output, so results over disjoint
+sets of keys can be joined. Within a segment the position rises with the index, and a parent stands
+before its children. Scores are divided by the root of the head size; values may have a width of
+their own.
 """
 
 import functools
@@ -17,20 +19,28 @@ FEW = 8  # queries per key head up to which multiplying and summing wins on CPUs
 
 
 class Places(struct.PyTreeNode):
-  """Where the queries and the keys stand; a window is how many positions back a query sees."""
+  """Where the queries and the keys stand.
+
+  window: how many positions back a query sees, its own included, an int32 number; None: no limit.
+  parent_BL: the segment that each query's own one continues, 0 for none; None: there are none.
+  """
 
   position_BL: jax.Array
   segment_BL: jax.Array
   position_BM: jax.Array
   segment_BM: jax.Array
-  window: jax.Array | None = None  # an int32 number, its own position included; None: no limit
+  window: jax.Array | None = None
+  parent_BL: jax.Array | None = None
 
 
 def visible(places: Places):
   """bool [B, L, M]: may query l see key m?"""
   position_BL1, segment_BL1 = places.position_BL[..., None], places.segment_BL[..., None]
   position_B1M, segment_B1M = places.position_BM[:, None], places.segment_BM[:, None]
-  see_BLM = (position_BL1 >= position_B1M) & (segment_BL1 == segment_B1M) & (segment_B1M > 0)
+  own_BLM = segment_BL1 == segment_B1M
+  if places.parent_BL is not None:
+    own_BLM |= places.parent_BL[..., None] == segment_B1M
+  see_BLM = (position_BL1 >= position_B1M) & own_BLM & (segment_B1M > 0)
   if places.window is None:
     return see_BLM
   return see_BLM & (position_BL1 - position_B1M < places.window)

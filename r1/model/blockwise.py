@@ -10,7 +10,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from r1.model import attention
+from r1.model import attention, remat
 
 
 def body(cfg):
@@ -32,7 +32,8 @@ def blockwise(
   N, W = value_BMNW.shape[2:]
   width = min(block, max(L, key_BMNK.shape[1]))
   query_BLNRK = query_BLHK.reshape(B, L, N, H // N, K) * K**-0.5
-  at_query = tuple(_blocks(x, width) for x in (places.position_BL, places.segment_BL))
+  own = places.position_BL, places.segment_BL, places.parent_BL
+  at_query = tuple(None if x is None else _blocks(x, width) for x in own)
   at_key = tuple(_blocks(x, width) for x in (places.position_BM, places.segment_BM))
   # Heads in front of tokens: then no matmul below has to turn a block of scores over.
   query = jnp.moveaxis(_blocks(query_BLNRK, width), 2, 4)
@@ -57,7 +58,9 @@ def _rows(x, length: int):
 
 def _see(at_query, at_key, window, i, j):
   """bool [B, 1, 1, L, M] of block i of the queries against block j of the keys."""
-  places = attention.Places(at_query[0][i], at_query[1][i], at_key[0][j], at_key[1][j], window)
+  position_BL, segment_BL, parent_BL = (None if x is None else x[i] for x in at_query)
+  position_BM, segment_BM = (x[j] for x in at_key)
+  places = attention.Places(position_BL, segment_BL, position_BM, segment_BM, window, parent_BL)
   return attention.visible(places)[:, None, None]
 
 
@@ -99,7 +102,7 @@ _flash = jax.custom_vjp(_walk, nondiff_argnums=(0,))  # a partial decorator woul
 
 
 def _flash_forward(causal, query, key, value, at_query, at_key, window):
-  out, lse = _flash(causal, query, key, value, at_query, at_key, window)
+  out, lse = map(remat.kept, _flash(causal, query, key, value, at_query, at_key, window))
   return (out, lse), (query, key, value, at_query, at_key, window, out, lse)
 
 

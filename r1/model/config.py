@@ -3,12 +3,12 @@
 import dataclasses
 
 from r1 import sharding
-from r1.model import lora, moe, rope, router
+from r1.model import lora, moe, remat, rope, router
 
 CHOICES = {
   "attention": ("gqa", "mla"),
   "attend": ("einsum", "blockwise"),
-  "remat": ("none", "layer"),
+  "remat": remat.NAMES,
   "dtype": ("float32", "bfloat16"),
 }
 
@@ -30,6 +30,7 @@ class ModelConfig:
   attend: the attention body used without a cache.
   attention_block: tokens of a block of the blockwise body.
   logit_chunk: tokens whose logits exist at one time in the loss.
+  remat: what layers keep for the backward pass, see `r1.model.remat`.
   rules: letters to mesh axes, None on one device.
   """
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from r1 import spec
-from r1.model import attention, block, layers
+from r1.model import attention, block, layers, remat
 
 
 def specs(cfg) -> dict:
@@ -38,7 +38,6 @@ def hidden(params, hidden_BLD, next_BL, position_BL, segment_BL, cfg):
   position_BL = position_BL + 1
   places = attention.Places(position_BL, segment_BL, position_BL, segment_BL)
   layer = functools.partial(block.block, held=None, cfg=cfg, stack=cfg.stacks[-1][0])
-  if cfg.remat == "layer":
-    layer = jax.checkpoint(layer)
+  layer = remat.wrap(layer, cfg.remat, scanned=False)
   x_BLD, _, aux = layer(p["block"], x_BLO, block.rotary(position_BL, cfg), places)
   return layers.rms_norm(x_BLD, p["norm_D"], cfg.norm_eps), aux

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from r1 import dims, spec
-from r1.model import attention, block, layers, lora, mtp, pages
+from r1.model import attention, block, layers, lora, mtp, pages, remat
 from r1.model import cache as cache_lib
 
 FOREVER = 2**30  # the window of a layer that has none
@@ -45,7 +45,14 @@ def windows(cfg) -> dict:
 
 
 def forward(
-  params, token_BL, position_BL, segment_BL, cfg, cache=None, every_layer: bool = False
+  params,
+  token_BL,
+  position_BL,
+  segment_BL,
+  cfg,
+  cache=None,
+  every_layer: bool = False,
+  parent_BL=None,
 ) -> Output:
   """Hidden states of a batch of rows.
 
@@ -53,14 +60,19 @@ def forward(
   positions of its own segment and nothing else. With a cache a row is one segment (1) whose first
   `cache.length_B` tokens are held already; the row's padding stands at its end.
   every_layer: keep the hidden states between the layers too, to compare with another program.
+  parent_BL: of rows without a cache, the segment that each token's own one continues; a token sees
+  the earlier positions of both. 0, or None for all, where there is none.
   """
   dims.check(token_BL=token_BL, position_BL=position_BL, segment_BL=segment_BL)
+  if parent_BL is not None:
+    dims.check(token_BL=token_BL, parent_BL=parent_BL)
+    assert cache is None, "the rows of a cache are one segment each"
   at_key, new_B = (position_BL, segment_BL), jnp.sum(segment_BL > 0, axis=1, dtype=jnp.int32)
   if isinstance(cache, cache_lib.Cache):
     at_key = cache_lib.seen(cache, new_B)
   elif isinstance(cache, pages.Paged):
     at_key = pages.seen(cache, position_BL)
-  places = attention.Places(position_BL, segment_BL, *at_key)
+  places = attention.Places(position_BL, segment_BL, *at_key, parent_BL=parent_BL)
   cos_sin = block.rotary(position_BL, cfg)
   dtype, scale = jnp.dtype(cfg.dtype), cfg.lora.scale if cfg.lora else 0.0
   x_BLD = block.embed(params, token_BL, cfg)
@@ -76,8 +88,7 @@ def forward(
       x_BLD, buffers, aux = block.block(p, x_BLD, cos_sin, at, held, cfg, name)
       return (x_BLD, buffers), (aux, x_BLD if every_layer else None)
 
-    if cfg.remat == "layer":
-      layer = jax.checkpoint(layer, prevent_cse=False)
+    layer = remat.wrap(layer, cfg.remat, scanned=True)
     adapters = params.get("lora", {}).get(name)
     z_Z = jnp.arange(dict(cfg.stacks)[name])
     given = params[name], adapters, z_Z, windows(cfg)[name]

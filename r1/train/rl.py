@@ -61,14 +61,18 @@ class RlConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
-  """A graded rollout, whole groups in order, ready to be shuffled and learned from."""
+  """A graded rollout, whole groups in order, ready to be shuffled and learned from.
+
+  old: None where the rollout has one update, whose own log-probabilities are the old ones. ref:
+  None without a KL penalty.
+  """
 
   samples: Sequence[rollout.Sample]
   rewards: combine.Rewards
   advantage_B: np.ndarray
   counted_B: np.ndarray
-  old: list[np.ndarray]
-  ref: list[np.ndarray]
+  old: list[np.ndarray] | None
+  ref: list[np.ndarray] | None
 
 
 def check(cfg: RlConfig, algorithm: grpo.GrpoConfig, batch: minibatch.BatchConfig) -> None:
@@ -144,8 +148,9 @@ def prepare(
 ) -> Scored:
   """Advantages on whole groups, and log-probabilities under the old and the reference policy.
 
-  Both come from the trainer's own scoring program with the weights that sampled, so the first
-  update is on-policy but for rounding. With kl = 0 the reference is not run and `ref` is `old`.
+  Both come from the trainer's own scoring program, the old ones with the weights that sampled, so
+  the first update is on-policy but for rounding. A rollout's only update needs no old ones, and an
+  update without KL no reference: these are not run, and None.
   """
   truncated = [s.response.truncated for s in samples]
   shape = (-1, cfg.group)
@@ -157,26 +162,70 @@ def prepare(
   )
   advantage_QG = advantages.group_advantages(reward_QG, valid_QG, cfg)
   counted_QG = advantages.counted(reward_QG, valid_QG, cfg)
-  old = minibatch.score(params, samples, model_cfg, batch, temperature)
-  ref = minibatch.score(ref_params, samples, model_cfg, batch, temperature) if cfg.kl else old
+
+  def score(weights):
+    question_B = np.arange(len(samples)) // cfg.group
+    return minibatch.score(weights, samples, model_cfg, batch, temperature, question_B=question_B)
+
+  old = score(params) if batch.minibatches > 1 else None
+  ref = score(ref_params) if cfg.kl else None
   return Scored(samples, rewards, advantage_QG.ravel(), counted_QG.ravel(), old, ref)
 
 
 def steps(
-  scored: Scored, *, batch: minibatch.BatchConfig, cfg: grpo.GrpoConfig, rng, microbatches: int
+  scored: Scored,
+  *,
+  batch: minibatch.BatchConfig,
+  cfg: grpo.GrpoConfig,
+  mixture: experts.ExpertsConfig,
+  rng,
+  microbatches: int,
 ) -> Iterator[tuple[grpo.GrpoBatch, int]]:
-  """(packed micro-batches, how many are in use) of each optimiser step of the rollout."""
+  """(packed micro-batches, how many are in use) of each optimiser step of the rollout.
+
+  Samples that cannot move the weights are not run, see `learned`; what they weigh in the step's
+  normaliser stays.
+  """
   lengths_B = np.array([s.length for s in scored.samples])
+  learned_B = learned(scored.advantage_B, cfg, mixture)
   for chosen in minibatch.split(len(scored.samples), batch, rng):
+    weight_B = advantages.token_weights(lengths_B[chosen], scored.counted_B[chosen], cfg)
     yield minibatch.assemble(
       [scored.samples[i] for i in chosen],
+      question_B=chosen // cfg.group,
       advantage_B=scored.advantage_B[chosen],
-      weight_B=advantages.token_weights(lengths_B[chosen], scored.counted_B[chosen], cfg),
-      old=[scored.old[i] for i in chosen],
-      ref=[scored.ref[i] for i in chosen],
+      weight_B=np.where(learned_B[chosen], weight_B, 0),
+      old=None if scored.old is None else [scored.old[i] for i in chosen],
+      ref=None if scored.ref is None else [scored.ref[i] for i in chosen],
       cfg=batch,
       microbatches=microbatches,
     )
+
+
+def empty_step(
+  batch: minibatch.BatchConfig, cfg: grpo.GrpoConfig, microbatches: int
+) -> tuple[grpo.GrpoBatch, int]:
+  """A step without samples, in the shape of every step of a run."""
+  return minibatch.assemble(
+    [],
+    question_B=np.zeros(0, np.int64),
+    advantage_B=np.zeros(0, np.float32),
+    weight_B=np.zeros(0, np.float32),
+    old=[] if batch.minibatches > 1 else None,
+    ref=[] if cfg.kl else None,
+    cfg=batch,
+    microbatches=microbatches,
+  )
+
+
+def learned(
+  advantage_B: np.ndarray, cfg: grpo.GrpoConfig, mixture: experts.ExpertsConfig
+) -> np.ndarray:
+  """bool_B: whose tokens an update must run. All, where there is a KL penalty or the experts are
+  balanced over all tokens; else those with an advantage, since the others have gradient 0."""
+  if cfg.kl or mixture != experts.OFF:
+    return np.ones(len(advantage_B), bool)
+  return advantage_B != 0
 
 
 def make_loss(model_cfg, cfg: grpo.GrpoConfig, mixture: experts.ExpertsConfig):
@@ -184,7 +233,9 @@ def make_loss(model_cfg, cfg: grpo.GrpoConfig, mixture: experts.ExpertsConfig):
 
   def loss(params, micro):
     batch, temperature = micro
-    logp_BL, entropy_BL, aux = logp.token_logp(params, batch, model_cfg, temperature)
+    logp_BL, entropy_BL, aux = logp.token_logp(
+      params, batch, model_cfg, temperature, batch.parent_BL
+    )
     value, found = grpo.loss(logp_BL, entropy_BL, batch, cfg)
     return experts.regularise(value, found, aux, batch.weight_BL, mixture)
 
@@ -192,24 +243,34 @@ def make_loss(model_cfg, cfg: grpo.GrpoConfig, mixture: experts.ExpertsConfig):
 
 
 def rollout_metrics(scored: Scored, cfg: grpo.GrpoConfig) -> dict[str, float]:
-  """reward/*, verdict/*, response/* and group/* of one rollout."""
+  """reward/*, verdict/*, response/*, group/* and sampler/* of one rollout.
+
+  Where no old log-probabilities were scored, sampler/logp_gap is the update's.
+  """
   samples = scored.samples
-  gap = [
-    np.abs(old[s.prompt_length :] - s.logp).max() for s, old in zip(samples, scored.old) if s.length
-  ]
   spread_Q = np.any(np.reshape(scored.advantage_B, (-1, cfg.group)) != 0, axis=1)
   return combine.metrics(scored.rewards) | {
     "response/length": float(np.mean([s.length for s in samples])),
     "response/truncated": float(np.mean([s.response.truncated for s in samples])),
-    "sampler/logp_gap": float(max(gap)),
     "group/informative": float(np.mean(spread_Q)),
+    **({} if scored.old is None else {"sampler/logp_gap": logp_gap(samples, scored.old)}),
   }
 
 
-def throughput(scored: Scored, seconds: dict, model_cfg, rate: float) -> dict[str, float]:
-  """Tokens per second of sampling and of learning; mfu is of `rate`, measured on all devices."""
+def logp_gap(samples: Sequence[rollout.Sample], old: Sequence[np.ndarray]) -> float:
+  """The largest distance between the sampler's and the trainer's log-probability of one token."""
+  both = [(s, logp[s.prompt_length :]) for s, logp in zip(samples, old, strict=True) if s.length]
+  return float(max(np.abs(logp - s.logp).max() for s, logp in both))
+
+
+def throughput(
+  scored: Scored, read: int, seconds: dict, model_cfg, rate: float
+) -> dict[str, float]:
+  """Tokens per second of sampling and of learning; mfu is of `rate`, measured on all devices.
+
+  read: tokens that the updates ran, a prompt once where answers share it.
+  """
   drawn = sum(s.length for s in scored.samples)
-  read = sum(len(s.tokens) for s in scored.samples)
   work = 6 * spec.count(transformer.specs(model_cfg)) * read
   return {
     "throughput/sample_tokens_per_s": drawn / seconds["time/sample_s"],

@@ -1,18 +1,24 @@
 """From samples to packed micro-batches: nothing lost, nothing mixed up, nothing cut off."""
 
 import dataclasses
+import functools
 
+import jax
 import numpy as np
 import pytest
 
-from r1.algorithms import minibatch
+from r1.algorithms import advantages, experts, minibatch
+from r1.train import rl, step
 from tests.train import tiny
 
 PAPER = minibatch.BatchConfig(row_tokens=8, microbatch_tokens=8, minibatches=16)
 
 
-def assemble(samples, cfg, *, weights=None, microbatches=None):
-  """Every column tells the sample: advantage i, weight (i + 1) / 100, old 1000 i + token."""
+def assemble(samples, cfg, *, weights=None, microbatches=None, questions=None):
+  """Every column tells the sample: advantage i, weight (i + 1) / 100, old 1000 i + token.
+
+  questions: of each sample its question's number; None: each has one of its own.
+  """
   number = np.arange(len(samples), dtype=np.float64)
   columns = [[1000.0 * i + np.arange(len(s.tokens)) for i, s in enumerate(samples)]]
   columns.append([-column for column in columns[0]])
@@ -20,6 +26,7 @@ def assemble(samples, cfg, *, weights=None, microbatches=None):
   fits = minibatch.capacity(len(samples), longest, cfg)
   return minibatch.assemble(
     samples,
+    question_B=np.arange(len(samples)) if questions is None else questions,
     advantage_B=number,
     weight_B=(number + 1) / 100 if weights is None else np.asarray(weights),
     old=columns[0],
@@ -83,11 +90,15 @@ def test_batch_settings_that_make_no_sense_are_refused(changes, message):
 # What a step holds -------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("group", [1, 4])
 @pytest.mark.parametrize(("row_tokens", "rows"), [(32, 1), (32, 3), (64, 2), (128, 4)])
-def test_every_column_goes_where_its_sample_went(row_tokens, rows):
+def test_every_column_goes_where_its_sample_went(row_tokens, rows, group):
   """R1-V #146: the permutation carries rewards, log-probabilities and tokens together."""
   samples = tiny.random_samples(11)
-  found = live_tokens(assemble(samples, tiny.batch_config(row_tokens, rows))[0])
+  questions = tiny.question_numbers(samples, group)
+  found = live_tokens(
+    assemble(samples, tiny.batch_config(row_tokens, rows), questions=questions)[0]
+  )
   assert set(found) == set(range(11))
   for i, s in enumerate(samples):
     got, answer = found[i], np.arange(s.prompt_length, len(s.tokens))
@@ -156,6 +167,104 @@ def test_an_answer_longer_than_a_row_is_refused_with_the_numbers():
     minibatch.capacity(4, 65, tiny.batch_config(64, 1))
 
 
+# The prompt of a group ---------------------------------------------------------------------------
+
+
+def shared_prompts(count=8, group=4, prompt=12, longest=10, seed=3):
+  """Groups behind prompts that are longer than most answers, all prompts alike."""
+  rng, made = np.random.default_rng(seed), []
+  head = rng.integers(4, 300, prompt)
+  for i in range(count):
+    tokens = np.concatenate([head, rng.integers(4, 300, rng.integers(1, longest + 1))])
+    made.append(
+      tiny.sample(None, i % group, tokens, prompt, logp=-rng.random(len(tokens) - prompt))
+    )
+  return made
+
+
+def test_a_prompt_stands_once_for_the_answers_of_a_row():
+  samples, cfg = shared_prompts(), tiny.batch_config(64, 1)
+  batch, used = assemble(samples, cfg, questions=tiny.question_numbers(samples))
+  _, plain = assemble(samples, cfg)
+  assert used < plain
+  held = np.asarray(batch.segment_BL > 0).sum()
+  wanted = sum(len(s.tokens) for s in samples)
+  assert held == wanted - 2 * 3 * 11, "two groups: three of four prompts but for their last tokens"
+
+
+def test_groups_are_told_by_number_and_not_by_text():
+  """GRPO-Zero merges groups whose prompts read the same."""
+  samples, cfg = shared_prompts(), tiny.batch_config(128, 1)
+  batch, _ = assemble(samples, cfg, questions=tiny.question_numbers(samples))
+  parents = np.unique(np.asarray(batch.parent_BL))
+  assert len(parents) == 3, "0 and one parent for each of two questions with one text"
+
+
+def test_samples_of_one_number_with_different_prompts_are_refused():
+  samples = [tiny.sample(None, 0, [5, t, 9], 2) for t in (6, 7)]
+  with pytest.raises(ValueError, match="question number 3 have different prompts"):
+    assemble(samples, tiny.batch_config(), questions=np.array([3, 3]))
+
+
+KINDS = {
+  "gqa": {},
+  "windows": {"windows": (4, 0), "stacks": (("dense", 2),)},
+  "mla": {"attention": "mla", "C": 8, "P": 4, "W": 8, "A": 8},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("attend", ["einsum", "blockwise"])
+def test_scores_are_those_of_prompts_of_their_own(kind, attend):
+  cfg, samples = tiny.model(attend=attend, **KINDS[kind]), shared_prompts()
+  weights, batch = tiny.params(cfg), tiny.batch_config(64, 1)
+  apart, numbers = np.arange(len(samples)), tiny.question_numbers(samples)
+  want = minibatch.score(weights, samples, cfg, batch, 0.8, question_B=apart)
+  found = minibatch.score(weights, samples, cfg, batch, 0.8, question_B=numbers)
+  for a, b in zip(found, want, strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+OPTIONS = (
+  {"ratio": "token", "normalise": "token"},
+  {"ratio": "sequence", "normalise": "response", "sampler_cap": 2.0},
+  {"ratio": "geometric", "normalise": "constant", "kl_estimator": "k2"},
+  {"ratio": "token", "normalise": "response", "kl_estimator": "k1"},
+)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_loss_metrics_and_gradients_are_those_of_prompts_of_their_own(options):
+  """For every option of the loss, to the rounding of float32."""
+  algorithm = tiny.grpo_config(kl=0.3, clip_low=0.05, clip_high=0.05, **options)
+  samples, rng = shared_prompts(), np.random.default_rng(8)
+  lengths_B = np.array([s.length for s in samples])
+  advantage_B = rng.standard_normal(len(samples))
+  weight_B = advantages.token_weights(lengths_B, np.arange(len(samples)) != 5, algorithm)
+  model_cfg = tiny.model()
+  loss = rl.make_loss(model_cfg, algorithm, experts.OFF)
+  run = jax.jit(functools.partial(step.accumulate, loss))
+  results = []
+  for numbers in (np.arange(len(samples)), tiny.question_numbers(samples)):
+    noise = np.random.default_rng(9)
+    old, ref = ([noise.normal(-5.9, 0.1, len(s.tokens)) for s in samples] for _ in range(2))
+    batch, used = minibatch.assemble(
+      samples,
+      question_B=numbers,
+      advantage_B=advantage_B,
+      weight_B=weight_B,
+      old=old,
+      ref=ref,
+      cfg=tiny.batch_config(64, 1),
+      microbatches=8,
+    )
+    results.append((used, run(tiny.params(model_cfg), (batch, np.ones(8, np.float32)), used)))
+  (more, want), (fewer, found) = results
+  assert fewer < more
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), found, want)
+  assert max(float(np.abs(g).max()) for g in jax.tree.leaves(want[0])) > 1e-2
+
+
 # Scores ------------------------------------------------------------------------------------------
 
 
@@ -163,9 +272,12 @@ def test_an_answer_longer_than_a_row_is_refused_with_the_numbers():
 def test_scores_come_back_to_their_sample_and_token_whatever_the_packing(row_tokens, rows):
   cfg, samples = tiny.model(), tiny.random_samples(9)
   weights = tiny.params(cfg)
-  found = minibatch.score(weights, samples, cfg, tiny.batch_config(row_tokens, rows), 1.0)
+  batch, alone_in = tiny.batch_config(row_tokens, rows), tiny.batch_config(40, 1)
+  found = minibatch.score(
+    weights, samples, cfg, batch, 1.0, question_B=tiny.question_numbers(samples)
+  )
   for s, logp in zip(samples, found):
-    (alone,) = minibatch.score(weights, [s], cfg, tiny.batch_config(40, 1), 1.0)
+    (alone,) = minibatch.score(weights, [s], cfg, alone_in, 1.0, question_B=[0])
     np.testing.assert_allclose(logp, alone, atol=1e-5)
     assert logp.shape == s.tokens.shape
     assert not logp[: s.prompt_length].any()

@@ -78,6 +78,85 @@ def test_spread_by_hand():
   np.testing.assert_array_equal(value_BL, [[0.5, 0.25, 0, -1, 0, 0]])
 
 
+# Families ------------------------------------------------------------------------------------
+
+
+def alike(lengths, shared, family=0):
+  """Sequences of a family: token 1000 f + t in what they share, then tokens of their own."""
+  made = []
+  for i, length in enumerate(lengths):
+    own = [1000 * family + 100 * (i + 1) + t for t in range(shared, length)]
+    made.append(([1000 * family + t for t in range(shared)] + own, np.arange(length) > shared))
+  return made
+
+
+def test_a_row_with_a_family_by_hand():
+  # Of 4 and 5 tokens, the first two shared: 2 + 2 + 3 of 8 slots. Each own first token (102, 202)
+  # stands where it has a target, so nothing that is scored is in the shared segment.
+  packed = packing.fill(alike([4, 5], 2), [[0, 1]], 8, None, [(0, 2), (0, 2)])
+  assert packed.parent_BL is not None
+  np.testing.assert_array_equal(packed.token_BL, [[0, 1, 102, 103, 202, 203, 204, 0]])
+  np.testing.assert_array_equal(packed.position_BL, [[0, 1, 2, 3, 2, 3, 4, 0]])
+  np.testing.assert_array_equal(packed.segment_BL, [[1, 1, 2, 2, 3, 3, 3, 0]])
+  np.testing.assert_array_equal(packed.parent_BL, [[0, 0, 1, 1, 1, 1, 1, 0]])
+  np.testing.assert_array_equal(packed.target_BL, [[1, 0, 103, 0, 203, 204, 0, 0]])
+  np.testing.assert_array_equal(packed.scored_BL, [[0, 0, 1, 0, 1, 1, 0, 0]])
+
+
+def test_a_row_names_the_parent_of_each_segment():
+  kin = [(7, 2), (7, 2), (3, 4), (5, 0), (5, 0), (9, 1), (9, 1)]
+  lengths = [4, 5, 6, 2, 3, 2, 2]
+  assert packing.segments([0, 1, 2, 3, 4, 6, 5], lengths, kin) == [
+    (0, 0, 2, 0),
+    (0, 2, 4, 1),
+    (1, 2, 5, 1),
+    (2, 0, 6, 0),  # alone
+    (3, 0, 2, 0),  # a family that shares nothing
+    (4, 0, 3, 0),
+    (6, 0, 1, 0),
+    (6, 1, 2, 7),
+    (5, 1, 2, 7),
+  ]
+  assert packing.segments([1, 0], lengths, None) == [(1, 0, 5, 0), (0, 0, 4, 0)]
+
+
+def test_families_are_placed_together_by_hand():
+  # Three times 4 tokens, 3 of them shared, and rows of 5: 4 + 1 fill one row, the third begins
+  # another with its own copy. The other family (5 tokens, one) comes behind, into a third row.
+  kin = [(0, 3), (0, 3), (1, 3), (0, 3)]
+  assert packing.place_families([4, 4, 5, 4], kin, row=5) == [[0, 1], [3], [2]]
+  assert packing.place([4, 4, 5, 4], row=5) == [[2], [0], [1], [3]]
+
+
+def test_sharing_is_left_where_it_takes_as_many_rows():
+  # 3 + 1 + 1 of 8 slots are no better than 4 + 4; the plain order (longest first) stays.
+  lengths, kin = [4, 4, 6, 6], [(0, 3), (0, 3), (1, 1), (2, 1)]
+  assert packing.place_families(lengths, kin, row=8) == packing.place(lengths, row=8)
+  assert packing.place_families([], [], row=8) == []
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_families_lose_nothing_and_take_no_more_rows(seed):
+  rng = np.random.default_rng(seed)
+  given, kin = [], []
+  for family in range(9):
+    shared, count = int(rng.integers(0, 12)), int(rng.integers(1, 9))
+    given += alike((shared + rng.integers(1, 20, count)).tolist(), shared, family + 1)
+    kin += [(family, shared)] * count
+  lengths = [len(tokens) for tokens, _ in given]
+  placement = packing.place_families(lengths, kin, 40)
+  assert sorted(i for members in placement for i in members) == list(range(len(given)))
+  assert len(placement) <= len(packing.place(lengths, 40))
+  packed = packing.fill(given, placement, 40, None, kin)
+  wanted = [t for tokens, scored in given for t, counts in zip(tokens, scored) if counts]
+  assert sorted(packed.target_BL[packed.scored_BL].tolist()) == sorted(wanted)
+  value_BL = packing.spread([tokens for tokens, _ in given], placement, 40, None, kin)
+  np.testing.assert_array_equal(value_BL, packed.target_BL)
+  back = packing.gather(np.where(packed.scored_BL, value_BL, 0), placement, lengths, kin)
+  for (tokens, scored), found in zip(given, back, strict=True):
+    np.testing.assert_array_equal(found, np.where(scored, tokens, 0))
+
+
 def test_stream_by_hand():
   # Two rows of 6: 4 → row 0, 3 → row 1, 2 → row 0 (full), 3 → row 1 (full), 1 → nowhere: new batch.
   first, second = packing.stream(iter(sequences([4, 3, 2, 3, 1])), row=6, rows=2)

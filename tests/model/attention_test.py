@@ -53,7 +53,24 @@ def cached_windowed(tokens=5, slots=13):
   return cached(tokens, slots).replace(window=jnp.int32(4))
 
 
+def siblings():
+  """Two rows of 11. A prompt of 3 that answers of 3 and 2 continue, then a document of 2 and
+  padding; and two prompts of 2, each with answers, the second's of 1 and 3 tokens.
+  """
+  position = [[0, 1, 2, 3, 4, 5, 3, 4, 0, 1, 0], [0, 1, 2, 3, 2, 0, 1, 2, 2, 3, 4]]
+  segment = [[1, 1, 1, 2, 2, 2, 3, 3, 4, 4, 0], [1, 1, 2, 2, 3, 4, 4, 5, 6, 6, 6]]
+  parent = [[0, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 1, 0, 0, 4, 4, 4, 4]]
+  return own(position, segment).replace(parent_BL=jnp.asarray(parent, jnp.int32))
+
+
+def windowed_siblings():
+  """`siblings`, each token seeing itself and two before it."""
+  return siblings().replace(window=jnp.int32(3))
+
+
 LAYOUTS = {
+  "siblings": siblings,
+  "siblings, window": windowed_siblings,
   "packed": packed,
   "cached": cached,
   "packed, window": windowed,

@@ -15,6 +15,8 @@ BODIES = {
   "packed, all blocks": (attention_test.packed, False),
   "cached": (attention_test.cached, False),
   "window": (attention_test.windowed, True),
+  "siblings": (attention_test.siblings, True),
+  "siblings, window": (attention_test.windowed_siblings, True),
   "cached, window": (attention_test.cached_windowed, False),
 }
 
@@ -49,6 +51,9 @@ def pulled(make):
     ("packed, all blocks", 3),
     ("cached", 4),
     ("window", 2),
+    ("siblings", 1),
+    ("siblings", 3),
+    ("siblings, window", 2),
     ("cached, window", 4),
   ],
 )

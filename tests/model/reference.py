@@ -30,7 +30,8 @@ def sees(places, b, l, m) -> bool:
   of_query, of_key = int(places.segment_BL[b, l]), int(places.segment_BM[b, m])
   back = int(places.position_BL[b, l]) - int(places.position_BM[b, m])
   limit = math.inf if places.window is None else int(places.window)
-  return of_query == of_key != 0 and 0 <= back < limit
+  parent = 0 if places.parent_BL is None else int(places.parent_BL[b, l])
+  return of_key in (of_query, parent) and of_key != 0 and 0 <= back < limit
 
 
 def norm(x, gain, eps):

@@ -82,16 +82,22 @@ def alone(tokens, cfg, params):
   return np.asarray(out.hidden_BLD[0, : len(tokens)])
 
 
-def traced(function, *arguments) -> list[jax.ShapeDtypeStruct]:
-  """Every array that a traced function makes, at any depth of scans, loops and calls."""
+def equations(function, *arguments) -> list:
+  """Every operation of a traced function, at any depth of scans, loops and calls."""
   found, todo = [], [jax.make_jaxpr(function)(*arguments).jaxpr]
   while todo:
     for equation in todo.pop().eqns:
-      found += [v.aval for v in equation.outvars if hasattr(v.aval, "shape")]
+      found.append(equation)
       for value in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_jaxpr):
         if _is_jaxpr(value):
           todo.append(getattr(value, "jaxpr", value))
   return found
+
+
+def traced(function, *arguments) -> list[jax.ShapeDtypeStruct]:
+  """Every array that a traced function makes."""
+  made = [v.aval for equation in equations(function, *arguments) for v in equation.outvars]
+  return [aval for aval in made if hasattr(aval, "shape")]
 
 
 def _is_jaxpr(value) -> bool:

@@ -188,13 +188,13 @@ def gradients(**changes):
   return tiny.jit(jax.value_and_grad(loss))(tiny.params(cfg))
 
 
-@pytest.mark.parametrize("changes", [{"remat": "layer"}, {"attend": "einsum"}])
+@pytest.mark.parametrize("changes", [{"remat": "layer"}, {"remat": "dots"}, {"attend": "einsum"}])
 def test_rematerialised_layers_and_the_other_body_have_the_same_gradients(changes):
   near = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
   jax.tree.map(near, gradients(), gradients(**changes))
 
 
-@pytest.mark.parametrize(("remat", "times"), [("none", 0), ("layer", 3)])
+@pytest.mark.parametrize(("remat", "times"), [("none", 0), ("layer", 3), ("dots", 3)])
 def test_layers_are_recomputed_where_it_is_asked(remat, times):
   """Two stacks and the layer of multi-token prediction; equal numbers alone would not tell."""
   cfg = tiny.config(remat=remat, stacks=(("first", 1), ("rest", 2)), mtp=1)

@@ -46,7 +46,7 @@ def rewarded(totals, valid=None):
   )
 
 
-def prepare(samples, rewards, cfg, *, weights=None, ref=None, temperature=1.0):
+def prepare(samples, rewards, cfg, *, weights=None, ref=None, temperature=1.0, minibatches=2):
   weights = tiny.params(CFG) if weights is None else weights
   return rl.prepare(
     samples,
@@ -54,16 +54,23 @@ def prepare(samples, rewards, cfg, *, weights=None, ref=None, temperature=1.0):
     weights,
     weights if ref is None else ref,
     model_cfg=CFG,
-    batch=tiny.batch_config(),
+    batch=tiny.batch_config(minibatches=minibatches),
     cfg=cfg,
     temperature=temperature,
   )
 
 
-def all_steps(scored, cfg, minibatches=2, seed=0):
+def score(weights, samples, temperature):
+  numbers = tiny.question_numbers(samples)
+  return minibatch.score(
+    weights, samples, CFG, tiny.batch_config(), temperature, question_B=numbers
+  )
+
+
+def all_steps(scored, cfg, minibatches=2, seed=0, mixture=experts.OFF):
   batch = tiny.batch_config(minibatches=minibatches)
   rng = np.random.default_rng(seed)
-  return list(rl.steps(scored, batch=batch, cfg=cfg, rng=rng, microbatches=8))
+  return list(rl.steps(scored, batch=batch, cfg=cfg, mixture=mixture, rng=rng, microbatches=8))
 
 
 # Groups and the shuffle ----------------------------------------------------------------------
@@ -198,7 +205,7 @@ def test_the_first_update_is_on_policy_and_the_second_is_not(rollout):
 def test_old_log_probabilities_are_those_of_the_weights_that_sampled(rollout):
   """verl #7495: weights that never arrive; here the sampler's own numbers bear witness."""
   _, scored, _, after = rollout
-  stale = minibatch.score(after, scored.samples, CFG, tiny.batch_config(), 0.8)
+  stale = score(after, scored.samples, 0.8)
   for s, old, late in zip(scored.samples, scored.old, stale):
     np.testing.assert_allclose(old[s.prompt_length :], s.logp, atol=1e-5)
     assert np.abs(late[s.prompt_length :] - s.logp).max() > 1e-3
@@ -208,7 +215,7 @@ def test_old_log_probabilities_are_those_of_the_weights_that_sampled(rollout):
 def test_the_temperature_belongs_to_old_new_and_reference_alike(rollout):
   """TRL #3029: scored at another temperature, the sampler's numbers are not met."""
   weights, scored, _, _ = rollout
-  other = minibatch.score(weights, scored.samples, CFG, tiny.batch_config(), 1.0)
+  other = score(weights, scored.samples, 1.0)
   gaps = [np.abs(o[s.prompt_length :] - s.logp).max() for s, o in zip(scored.samples, other)]
   assert max(gaps) > 1e-3
   assert all(np.array_equal(a, b) for a, b in zip(scored.old, scored.ref))
@@ -217,13 +224,15 @@ def test_the_temperature_belongs_to_old_new_and_reference_alike(rollout):
 def test_without_kl_the_reference_is_not_run():
   samples = tiny.random_samples(4)
   scored = prepare(samples, rewarded([1, 0, 0, 1]), tiny.grpo_config(kl=0.0), ref={"no": "weights"})
-  assert scored.ref is scored.old
+  assert scored.ref is None
+  ((batch, _), _) = all_steps(scored, tiny.grpo_config(kl=0.0))
+  assert batch.ref_logp_BL is None
 
 
 def test_the_reference_is_scored_with_weights_of_its_own():
   samples, ref = tiny.random_samples(4), tiny.params(CFG, seed=7)
   scored = prepare(samples, rewarded([1, 0, 0, 1]), tiny.grpo_config(kl=0.1), ref=ref)
-  wanted = minibatch.score(ref, samples, CFG, tiny.batch_config(), 1.0)
+  wanted = score(ref, samples, 1.0)
   assert all(np.array_equal(a, b) for a, b in zip(scored.ref, wanted))
   assert not np.array_equal(scored.ref[0], scored.old[0])
 
@@ -332,7 +341,7 @@ def test_throughput_divides_tokens_by_their_seconds():
   samples = [tiny.sample(None, 0, np.arange(12), 2)] * 3
   scored = rl.Scored(samples, rewarded([1, 0, 0]), np.zeros(3), np.ones(3, bool), [], [])
   seconds = {"time/sample_s": 5.0, "time/update_s": 2.0}
-  found = rl.throughput(scored, seconds, CFG, rate=1e9)
+  found = rl.throughput(scored, 36, seconds, CFG, rate=1e9)
   assert found["throughput/sample_tokens_per_s"] == 30 / 5
   assert found["throughput/train_tokens_per_s"] == 36 / 2
   # norms 3D, tied table VD, q and o DHK, k and v DNK, biases (H + 2N)K, three of DF.

@@ -56,6 +56,7 @@ def assembled(row_tokens, rows, *, spare=0, count=12):
   noise = [[rng.normal(-5.5, 0.5, len(s.tokens)) for s in samples] for _ in range(2)]
   return minibatch.assemble(
     samples,
+    question_B=tiny.question_numbers(samples),
     advantage_B=rng.standard_normal(count),
     weight_B=advantages.token_weights(lengths, counted, GRPO),
     old=noise[0],
@@ -203,3 +204,24 @@ def test_a_run_ends_where_updates_in_a_row_were_not_finite(tmp_path):
   step.check_finite({"policy/skipped_in_row": 2.0}, 3, 7, tmp_path)
   with pytest.raises(FloatingPointError, match="in 3 updates in a row at update 7; none of them"):
     step.check_finite({"policy/skipped_in_row": 3.0}, 3, 7, tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_computation_may_be_in_bfloat16_while_all_that_adds_up_is_float32(dtype):
+  """Weights, moments, gradients and the loss; an update smaller than bfloat16 tells is not lost."""
+  cfg = dataclasses.replace(CFG, dtype=dtype)
+  batch, used = assembled(64, 3)
+  tx, update = update_of(rl.make_loss(cfg, GRPO, experts.OFF), cfg, learning_rate=1e-6)
+  before = state.init(tiny.params(cfg), tx)
+  after, metrics = update(before, with_heat(batch), used)
+  kinds = {x.dtype for x in jax.tree.leaves((after.params, after.opt, metrics["policy/loss"]))}
+  assert kinds <= {jnp.dtype("float32"), jnp.dtype("int32")}
+  moved = after.params["embed_VD"] - before.params["embed_VD"]
+  assert 1e-7 < float(jnp.abs(moved).max()) < 1e-5
+  moments = optax.tree_utils.tree_get(after.opt, "mu")
+  tx, plain = update_of(rl.make_loss(CFG, GRPO, experts.OFF), learning_rate=1e-6)
+  exact = plain(state.init(tiny.params(CFG), tx), with_heat(batch), used)[0]
+  wanted = optax.tree_utils.tree_get(exact.opt, "mu")
+  error = optax.tree.norm(jax.tree.map(jnp.subtract, moments, wanted)) / optax.tree.norm(wanted)
+  assert error < (1e-6 if dtype == "float32" else 0.05)
+  assert (error > 1e-4) == (dtype == "bfloat16"), "bfloat16 must be seen in the numbers"

@@ -116,13 +116,19 @@ def sample(question, number, tokens, prompt_length, *, logp=None, truncated=Fals
 def random_samples(count, *, group=4, longest=24, seed=0):
   """Whole groups of random tokens, 1 to `longest` answer tokens behind prompts of 2 to 6."""
   rng = np.random.default_rng(seed)
+  prompts = [rng.integers(4, 300, rng.integers(2, 7)) for _ in range(-(-count // group))]
   made = []
   for i in range(count):
-    prompt, answer = int(rng.integers(2, 7)), int(rng.integers(1, longest + 1))
+    prompt, answer = prompts[i // group], int(rng.integers(1, longest + 1))
     question = questions.Question(id=f"q{i // group}", prompt="same for all", answer="1")
-    tokens = rng.integers(4, 300, prompt + answer)
-    made.append(sample(question, i % group, tokens, prompt, logp=-rng.random(answer)))
+    tokens = np.concatenate([prompt, rng.integers(4, 300, answer)])
+    made.append(sample(question, i % group, tokens, len(prompt), logp=-rng.random(answer)))
   return made
+
+
+def question_numbers(samples, group=4):
+  """question_B of whole groups in order."""
+  return np.arange(len(samples)) // group
 
 
 def drawn(weights, cfg, *, count=4, group=4, number=0, temperature=1.0, limit=24):
