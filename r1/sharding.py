@@ -7,7 +7,7 @@ from the constraints below (jax.jit is the successor of pjit).
 import contextlib
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 from jax.sharding import AxisType, NamedSharding, SingleDeviceSharding
@@ -37,10 +37,24 @@ FSDP_TENSOR = Rules(
 )
 
 
+def by_ids(rules: Rules) -> Rules:
+  """The same with ids in the place of rows and widths on the mesh axis "fsdp"; for the loss."""
+  weight = {letter: axes for letter, axes in rules.weight if letter != "D"}
+  act = dict(rules.act) | {"B": tuple(axis for axis in ROWS if axis != "fsdp")}
+  ids = {"V": ("fsdp", "tensor")}
+  return Rules(tuple((weight | ids).items()), tuple((act | ids).items()))
+
+
 def split_over(letter: str, table: Table) -> tuple[str, ...]:
   """The mesh axes that split a letter; none where it is whole."""
   entry = dict(table).get(letter, ())
   return (entry,) if isinstance(entry, str) else entry
+
+
+def divides(size: int, letter: str, table: Table) -> bool:
+  """Does an axis of this size split evenly over its part of the mesh in use (see `on`)?"""
+  mesh = jax.sharding.get_abstract_mesh().shape
+  return size % math.prod(mesh.get(axis, 1) for axis in split_over(letter, table)) == 0
 
 
 def pspec(axes: str, table: Table) -> P:
@@ -52,20 +66,20 @@ def pspec(axes: str, table: Table) -> P:
   return P(*entries)
 
 
-def make_mesh(sizes: dict[str, int]) -> jax.sharding.Mesh:
+def make_mesh(sizes: dict[str, int], devices: Sequence | None = None) -> jax.sharding.Mesh:
   """A mesh over all devices; sizes by axis name, axes left out are 1.
+
+  devices: of another machine, to compile for it; None for this one's.
 
   Raises ValueError where the product is not the number of devices.
   """
   if unknown := set(sizes) - set(AXES):
     raise ValueError(f"unknown mesh axes {sorted(unknown)}; there are {AXES}")
   shape = tuple(sizes.get(axis, 1) for axis in AXES)
-  total = 1
-  for size in shape:
-    total *= size
-  if total != jax.device_count():
-    raise ValueError(f"mesh {sizes} needs {total} devices; there are {jax.device_count()}")
-  return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+  devices = jax.devices() if devices is None else devices
+  if (total := math.prod(shape)) != len(devices):
+    raise ValueError(f"mesh {sizes} needs {total} devices; there are {len(devices)}")
+  return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
 
 def row_shards(sizes: Mapping[str, int]) -> int:

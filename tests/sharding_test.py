@@ -3,16 +3,18 @@
 import dataclasses
 import functools
 import math
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from r1 import sharding, spec
 from r1.algorithms import experts, grpo
-from r1.model import transformer
+from r1.model import heads, transformer
 from r1.sampling import decode, engine
 from r1.sampling import requests as requests_lib
 from r1.train import optimizer, rl
@@ -194,6 +196,29 @@ def test_vary_types_an_array_for_loops_and_sums_its_gradient():
     y_BD, pull = jax.vjp(jax.jit(on_each), w_D, x_BD)
     np.testing.assert_array_equal(y_BD, [[8, 2], [24, 4]])  # w^3 x
     np.testing.assert_array_equal(pull(jnp.ones((2, 2)))[0], [12 * 4, 3 * 6])  # 3 w^2 sum(x)
+
+
+def test_in_the_loss_ids_take_the_place_of_rows_on_the_axis_that_holds_the_weights():
+  rules = sharding.by_ids(sharding.FSDP_TENSOR)
+  assert sharding.pspec("DV", rules.weight) == P(None, ("fsdp", "tensor"))
+  assert sharding.pspec("BLV", rules.act) == P(("data", "expert"), None, ("fsdp", "tensor"))
+  assert sharding.pspec("DF", rules.act) == P(None, "tensor")
+
+
+def test_the_loss_never_sums_the_whole_heads_gradient_over_the_devices():
+  """Each chunk of tokens would, were the logits split over rows (here four chunks in a loop)."""
+  cfg = dataclasses.replace(CFG, rules=sharding.FSDP_TENSOR)
+  mesh = sharding.make_mesh({"fsdp": 8})
+  at = NamedSharding(mesh, P("fsdp"))
+  hidden_BLD = jax.ShapeDtypeStruct((8, 16, cfg.D), jnp.float32, sharding=at)
+  target_BL = jax.ShapeDtypeStruct((8, 16), jnp.int32, sharding=at)
+  with sharding.on(mesh):
+    params = sharding.placed(transformer.specs(cfg), mesh, cfg.rules)
+    loss = lambda params, *rest: jnp.sum(heads.logp(params, *rest, cfg, 1.0)[0])
+    text = jax.jit(jax.grad(loss)).lower(params, hidden_BLD, target_BL).compile().as_text()
+  summed = re.findall(r"f32\[([\d,]+)\]\S* all-reduce\(", text)
+  assert summed
+  assert max(math.prod(map(int, shape.split(","))) for shape in summed) < cfg.D * cfg.V
 
 
 def test_rows_that_do_not_divide_are_refused():

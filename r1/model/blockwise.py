@@ -10,13 +10,16 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from r1.model import attention, remat
+from r1.model import attention, remat, splash
 
 
 def body(cfg):
   """The attention body of rows without a cache, as the config picks it."""
   if cfg.attend == "einsum":
     return attention.einsum
+  if cfg.attend == "splash":
+    own = {"block": cfg.attention_block, "rules": cfg.rules, "interpret": False}
+    return functools.partial(splash.splash, **own)
   return functools.partial(blockwise, block=cfg.attention_block, causal=True)
 
 

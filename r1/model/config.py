@@ -7,7 +7,7 @@ from r1.model import lora, moe, remat, rope, router
 
 CHOICES = {
   "attention": ("gqa", "mla"),
-  "attend": ("einsum", "blockwise"),
+  "attend": ("einsum", "blockwise", "splash"),
   "remat": remat.NAMES,
   "dtype": ("float32", "bfloat16"),
 }

@@ -1,5 +1,7 @@
 """What stands on the hidden states: next-token logits, and log-probabilities in chunks."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -39,10 +41,15 @@ def logp(params, hidden_BLD, target_BL, cfg, temperature):
   hidden = jnp.pad(hidden_BLD, ((0, 0), (0, pad), (0, 0))).reshape(B, -1, width, D)
   target = jnp.pad(target_BL, ((0, 0), (0, pad))).reshape(B, -1, width)
 
-  head_DV = matrix(params, cfg)
+  # Ids are split over the devices that hold the weights, and a chunk's tokens are gathered. Split
+  # over rows instead, every chunk would sum the whole head's gradient over all devices.
+  if cfg.rules and sharding.divides(cfg.V, "V", sharding.by_ids(cfg.rules).weight):
+    cfg = dataclasses.replace(cfg, rules=sharding.by_ids(cfg.rules))
+  head_DV = sharding.home(matrix(params, cfg), "DV", cfg.rules)
 
   @jax.checkpoint
   def chunk(head_DV, hidden_BLD, target_BL):
+    hidden_BLD = sharding.shard(hidden_BLD, "BLD", cfg.rules)
     logits_BLV = logits(head_DV, hidden_BLD, cfg) / temperature
     logp_BLV = jax.nn.log_softmax(logits_BLV, axis=-1)
     logp_BL = jnp.take_along_axis(logp_BLV, target_BL[..., None], axis=-1)[..., 0]

@@ -44,12 +44,12 @@ def load(
   if (folder / "model.json").exists():
     model = workdir.load(folder, mesh=mesh, rules=runtime["rules"])
     cfg = dataclasses.replace(model.cfg, **runtime)
-    return dataclasses.replace(model, cfg=cfg, params=_cast(model.params, dtype))
+    return dataclasses.replace(model, cfg=cfg, params=cast(model.params, dtype))
   if (folder / "config.json").exists():
     return _checkpoint(folder, runtime, dtype, mesh, mtp, say)
   if str(where) in presets.NAMES:
     model = _preset(str(where), runtime, mesh, mtp, seed, tokenizer, say)
-    return dataclasses.replace(model, params=_cast(model.params, dtype))
+    return dataclasses.replace(model, params=cast(model.params, dtype))
   raise ValueError(
     f"model={where}: wanted a workdir (with model.json), a folder with config.json, "
     f"hf:ORG/NAME, or one of the presets {', '.join(presets.NAMES)}"
@@ -138,7 +138,7 @@ def _preset(name, runtime: dict, mesh, mtp: bool, seed: int, tokenizer, say) -> 
   return workdir.Model(cfg, tokenizer, params)
 
 
-def _cast(params: dict, dtype: str) -> dict:
+def cast(params: dict, dtype: str) -> dict:
   """Weights of that type, made in float32; adapters, which are trained, and exact ones stay."""
   own = lambda path: path.startswith("lora/") or path.endswith(names.EXACT)
   flat = spec.flatten(params)

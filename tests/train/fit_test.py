@@ -1,0 +1,110 @@
+"""The described steps are the run's own: same arrays, same homes, same numbers."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from r1 import sharding, spec
+from r1.algorithms import experts
+from r1.model import cache as cache_lib
+from r1.model import heads, lora
+from r1.train import cost, fit, optimizer, rl
+from tests import sharding_test
+from tests.algorithms import rows
+from tests.model import tiny
+
+SIZES = {"data": 2, "fsdp": 2, "tensor": 2}
+CFG = dataclasses.replace(sharding_test.CFG, rules=sharding.FSDP_TENSOR)
+
+
+@pytest.fixture
+def mesh():
+  mesh = sharding.make_mesh(SIZES)
+  with sharding.on(mesh):
+    yield mesh
+
+
+def homes(tree):
+  return {path: s.sharding.spec for path, s in spec.flatten(tree).items()}
+
+
+def test_weights_and_moments_are_described_where_they_live(mesh):
+  params = fit.weights(CFG, "bfloat16", mesh)
+  assert {s.dtype for s in spec.flatten(params).values()} == {jnp.dtype(jnp.bfloat16)}
+  assert params["dense"]["attn"]["q_DHK"].sharding.spec == P(None, "fsdp", "tensor", None)
+  tx = fit.optimiser(optimizer.OptimizerConfig(**sharding_test.RATE), CFG)
+  state = fit.state(params, tx, mesh)
+  moments = sharding_test.adam(state)
+  assert homes(moments.mu) == homes(moments.nu) == homes(params) == homes(state.params)
+  assert state.step.sharding.spec == P()
+
+
+def test_of_a_model_with_adapters_they_alone_have_moments(mesh):
+  cfg = dataclasses.replace(CFG, lora=lora.LoraConfig(rank=2, alpha=4.0, pattern=r".*q_DHK"))
+  params = fit.weights(cfg, "bfloat16", mesh)
+  state = fit.state(
+    params, fit.optimiser(optimizer.OptimizerConfig(**sharding_test.RATE), cfg), mesh
+  )
+  assert set(state.params) == {"lora"} == set(sharding_test.adam(state).mu)
+  assert "dense" in state.frozen
+  adapter = state.params["lora"]["dense"]["attn"]["q_DHK"]["a_DJ"]
+  assert adapter.dtype == jnp.float32  # the weights beside it are bfloat16
+
+
+def test_the_update_takes_the_state_and_the_batch_and_nothing_else(mesh):
+  params = fit.weights(CFG, "float32", mesh)
+  tx = fit.optimiser(optimizer.OptimizerConfig(**sharding_test.RATE), CFG)
+  loss = rl.make_loss(CFG, rows.config(kl=0.1), experts.OFF)
+  used = cost.measure(fit.update(params, tx, loss, 0.0, (2, 8, 16), CFG, mesh))
+  batch = 9 * 2 * 8 * 16 * 4 // 4 + 2 * 4  # nine arrays over four shards of rows, and U numbers
+  numbers = 5 * 4 + 4  # counters of the state and the optimiser, and how many micro-batches run
+  assert abs(used.arguments - (3 * cost.held(params) + batch + numbers)) <= 64
+  assert used.alias >= 3 * cost.held(params)
+  assert "all-gather" in used.collectives
+
+
+def test_scoring_is_compiled_for_packed_rows(mesh):
+  params = fit.weights(CFG, "float32", mesh)
+  used = cost.measure(fit.score(params, (8, 16), CFG, mesh))
+  assert used.outputs == 8 * 16 * 4 // 4
+  assert used.flops
+
+
+def test_the_cache_is_split_over_rows_and_heads(mesh):
+  cache = fit.cache(CFG, 8, 32, mesh)
+  assert cache.stacks["dense"]["key_ZBNKM"].sharding.spec == P(
+    None, ("data", "fsdp", "expert"), "tensor", None, None
+  )
+  assert cost.held(cache.stacks) == cost.held(fit.cache(CFG, 8, 64, mesh).stacks) // 2
+
+
+def test_prefill_and_decoding_take_the_caches_place(mesh):
+  params = fit.weights(CFG, "float32", mesh)
+  cache = fit.cache(CFG, 8, 32, mesh)
+  prefill = functools.partial(fit.prefill_step, cfg=CFG)
+  assert cost.overhead(prefill, cache, params, *fit.prompts(CFG, (8, 16), mesh)) > 0
+  decode = functools.partial(fit.decode_step, cfg=CFG, top_p=1.0)
+  assert cost.overhead(decode, cache, params, *fit.decoding(CFG, 8, mesh)) > 0
+
+
+def test_the_described_decoding_step_is_greedy_decoding():
+  """What is compiled computes: the next id after a prompt is the full forward's most likely."""
+  cfg = dataclasses.replace(CFG, rules=None)
+  params = tiny.params(cfg)
+  token_BL = np.array([[3, 5, 7, 2], [9, 8, 1, 4]], np.int32)
+  at = np.tile(np.arange(4, dtype=np.int32), (2, 1)), np.ones((2, 4), np.int32)
+  whole = tiny.forward(params, token_BL, *at, cfg)
+  logits_BLV = heads.logits(heads.matrix(params, cfg), whole.hidden_BLD, cfg)
+  cache, hidden_BLD = fit.prefill_step(
+    cache_lib.empty(cfg, 2, 8), params, token_BL[:, :3], at[0][:, :3], at[1][:, :3], cfg=cfg
+  )
+  np.testing.assert_allclose(hidden_BLD, whole.hidden_BLD[:, :3], atol=1e-5)
+  key_B = jax.random.split(jax.random.key(0), 2)
+  cache, (id_B, _) = fit.decode_step(cache, params, token_BL[:, 3], key_B, 0.0, cfg=cfg, top_p=1.0)
+  np.testing.assert_array_equal(id_B, np.argmax(logits_BLV[:, -1], axis=-1))
+  np.testing.assert_array_equal(cache.length_B, [4, 4])
