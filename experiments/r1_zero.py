@@ -217,13 +217,16 @@ def warn(lines, setup: Setup) -> None:
     setup.console.print(line, soft_wrap=True)
 
 
-def collect(params, ref, setup: Setup, number: int) -> tuple[rl.Scored, dict[str, float]]:
-  """(scored rollout, seconds per part): sample, reward, and score rollout `number`."""
-  stage, clock = setup.stage, [time.monotonic()]
+def play(params, setup: Setup, number: int) -> tuple[list, combine.Rewards, dict[str, float]]:
+  """(samples, rewards, seconds per part) of rollout `number`.
+
+  A group is graded as soon as it is whole, while the device is at the next steps.
+  """
+  stage, started = setup.stage, time.monotonic()
   step = number * stage.batch.minibatches
-  temperature = schedule.at(stage.rl.temperature, step)
   chosen = rl.pick(len(setup.train), stage.rl.questions_per_rollout, number, stage.rl.seed)
-  samples = rollout.sample_groups(
+  groups, rewards, grading = {}, {}, 0.0
+  for i, group in rollout.stream_groups(
     params,
     [setup.train[i] for i in chosen],
     setup.model.tokenizer,
@@ -233,18 +236,24 @@ def collect(params, ref, setup: Setup, number: int) -> tuple[rl.Scored, dict[str
     limit=int(schedule.at(stage.rl.limit, step)),
     cfg=setup.model.cfg,
     sampler=stage.sampler,
-    temperature=temperature,
+    temperature=schedule.at(stage.rl.temperature, step),
     seed=stage.rl.seed,
-  )
-  clock.append(time.monotonic())
-  rewards = combine.combine(
-    [s.question for s in samples],
-    [s.response for s in samples],
-    stage.reward,
-    setup.verifier,
-    step,
-  )
-  clock.append(time.monotonic())
+  ):
+    begun = time.monotonic()
+    asked, answered = [s.question for s in group], [s.response for s in group]
+    groups[i] = group
+    rewards[i] = combine.combine(asked, answered, stage.reward, setup.verifier, step)
+    grading += time.monotonic() - begun
+  seconds = {"time/sample_s": time.monotonic() - started - grading, "time/reward_s": grading}
+  samples = [s for i in sorted(groups) for s in groups[i]]
+  return samples, combine.join([rewards[i] for i in sorted(rewards)]), seconds
+
+
+def collect(params, ref, setup: Setup, number: int) -> tuple[rl.Scored, dict[str, float]]:
+  """(scored rollout, seconds per part): sample, reward, and score rollout `number`."""
+  stage = setup.stage
+  samples, rewards, seconds = play(params, setup, number)
+  started = time.monotonic()
   scored = rl.prepare(
     samples,
     rewards,
@@ -253,11 +262,9 @@ def collect(params, ref, setup: Setup, number: int) -> tuple[rl.Scored, dict[str
     model_cfg=setup.model.cfg,
     batch=stage.batch,
     cfg=stage.grpo,
-    temperature=temperature,
+    temperature=schedule.at(stage.rl.temperature, number * stage.batch.minibatches),
   )
-  clock.append(time.monotonic())
-  names = ("time/sample_s", "time/reward_s", "time/score_s")
-  return scored, dict(zip(names, np.diff(clock).tolist()))
+  return scored, seconds | {"time/score_s": time.monotonic() - started}
 
 
 def learn(state, scored: rl.Scored, setup: Setup, number: int):

@@ -72,6 +72,19 @@ class Rewards:
   errors: list[str]  # why verdicts are missing, one text for each part and response
 
 
+def join(parts: Sequence[Rewards]) -> Rewards:
+  """The rewards of several batches of the same settings, one after the other."""
+  chain = lambda name: [x for part in parts for x in getattr(part, name)]
+  names = parts[0].parts if parts else {}
+  return Rewards(
+    total=chain("total"),
+    parts={name: [x for part in parts for x in part.parts[name]] for name in names},
+    verdicts=chain("verdicts"),
+    valid=chain("valid"),
+    errors=chain("errors"),
+  )
+
+
 def resolve(path: str) -> Callable:
   """The function behind "package.module:function"; ValueError that says which half is wrong."""
   module_name, colon, name = path.partition(":")

@@ -46,7 +46,7 @@ class SamplerConfig:
       raise ValueError(f"slots={self.slots} do not divide into in_flight={self.in_flight} batches")
     if self.cache_tokens // self.in_flight < self.chunk:
       raise ValueError(
-        f"cache_tokens={self.cache_tokens} must hold a page of chunk={self.chunk} tokens in each of "
+        f"cache_tokens={self.cache_tokens} must hold a page of {self.chunk} tokens in each of "
         f"the in_flight={self.in_flight} batches"
       )
 

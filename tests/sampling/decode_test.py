@@ -137,7 +137,7 @@ def test_any_of_several_ids_ends():
     ({"in_flight": 4}, "slots=6 do not divide into in_flight=4 batches"),
     (
       {"cache_tokens": 15, "in_flight": 2},
-      "cache_tokens=15 must hold a page of chunk=8 tokens in e",
+      "cache_tokens=15 must hold a page of 8 tokens in e",
     ),
   ],
 )

@@ -1,0 +1,83 @@
+"""Attention over pages equals attention over the same tokens in rows."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from r1.model import attention, cache, pages
+from tests.model import tiny
+
+M, K, N, H = 4, 8, 2, 4
+RNG = np.random.default_rng(0)
+
+
+def normal(*shape):
+  return RNG.normal(size=shape).astype(np.float32)
+
+
+def entries(listed, lanes):
+  room = 8
+  page_I, start_I, fill_I = (np.zeros(room, np.int32) for _ in range(3))
+  reader_IG = np.full((room, lanes), -1, np.int32)
+  for i, (page, start, fill, readers) in enumerate(listed):
+    page_I[i], start_I[i], fill_I[i] = page, start, fill
+    reader_IG[i, : len(readers)] = readers
+  return pages.Entries(page_I, start_I, fill_I, reader_IG, np.int32(len(listed)))
+
+
+@pytest.mark.parametrize("window", [None, 5])
+def test_shared_and_own_pages_join_to_the_oracle(window):
+  """Row 0 reads shared page 3 (three tokens), its own page 1 and two fresh tokens; row 1 the shared
+  page and fresh ones alone; row 2 nothing but fresh ones."""
+  pool = {"key_ZBNKM": normal(1, 6, N, K, M), "value_ZBNMK": normal(1, 6, N, M, K)}
+  fresh = {"key_ZBNKM": normal(1, 3, N, K, M), "value_ZBNMK": normal(1, 3, N, M, K)}
+  query, key, value = normal(3, 1, H, K), normal(3, 1, N, K), normal(3, 1, N, K)
+  shared, own = entries([(3, 0, 3, [0, 1])], 2), entries([(1, 3, 4, [0])], 1)
+  paged = pages.Paged({"": fresh}, jnp.int32(1), {"": pool}, shared, own)
+  position_BL = np.array([[8], [4], [1]], np.int32)
+  places = attention.Places(
+    position_BL,
+    np.ones((3, 1), np.int32),
+    *pages.seen(paged, position_BL),
+    window=None if window is None else jnp.int32(window),
+  )
+  held = cache.Held(fresh, 0, 0, "", paged)
+  out_BLHK, buffers = pages.gqa(held, query, key, value, places)
+  for b, listed in enumerate([[(3, 3), (1, 4)], [(3, 3)], []]):
+    keys = [pool["key_ZBNKM"][0, p, :, :, :n].transpose(2, 0, 1) for p, n in listed]
+    values = [pool["value_ZBNMK"][0, p, :, :n].transpose(1, 0, 2) for p, n in listed]
+    keys += [np.asarray(buffers["key_ZBNKM"])[0, b, :, :, :2].transpose(2, 0, 1)]
+    values += [np.asarray(buffers["value_ZBNMK"])[0, b, :, :2].transpose(1, 0, 2)]
+    whole = np.concatenate(keys)[None], np.concatenate(values)[None]
+    count = whole[0].shape[1]
+    assert count == position_BL[b, 0] + 1
+    at, one = np.arange(count, dtype=np.int32)[None], np.ones((1, count), np.int32)
+    where = attention.Places(position_BL[b : b + 1], one[:, :1], at, one, places.window)
+    wanted, _ = attention.einsum(query[b : b + 1], *whole, where)
+    np.testing.assert_allclose(out_BLHK[b], wanted[0], atol=1e-5)
+  np.testing.assert_array_equal(buffers["key_ZBNKM"][0, :, :, :, 1], key[:, 0])
+
+
+def test_a_lane_that_is_free_gives_nothing_away():
+  """Its scores may be anything: a weight of 0 times infinity would be NaN."""
+  carry = jnp.zeros((2, 1, 3)), jnp.zeros((2, 1)), jnp.ones((2, 1))
+  out = jnp.full((2, 1, 1, 3), 7.0)
+  found, _, total = pages.hand_out(carry, jnp.array([-1, 1]), out, jnp.array([[[1e4]], [[0.0]]]))
+  np.testing.assert_allclose(found[:, 0, 0], [0.0, 7.0])
+  np.testing.assert_allclose(total[:, 0], [1.0, 2.0])
+
+
+def test_a_prompt_is_cut_into_pages_row_by_row():
+  cfg = tiny.config()
+  stacks = cache.empty(cfg, 2, 8).stacks
+  counted = {
+    name: {k: jnp.arange(x.size, dtype=jnp.float32).reshape(x.shape) for k, x in buffers.items()}
+    for name, buffers in stacks.items()
+  }
+  for name, buffers in pages.cut(pages.Prompt(counted), 4).items():
+    for key, paged in buffers.items():
+      axis = cache.slot_axis(key)
+      for row in range(2):
+        for i in range(2):
+          wanted = jnp.take(counted[name][key][:, row], jnp.arange(4 * i, 4 * i + 4), axis=axis - 1)
+          np.testing.assert_array_equal(paged[:, 2 * row + i], wanted)

@@ -1,0 +1,28 @@
+"""Streams and keys depend on the request alone."""
+
+import jax
+import numpy as np
+import pytest
+
+from r1.sampling import requests
+
+REQUEST = requests.Request("q", 2, 3, (1, 2), 5)
+
+
+def test_a_row_draws_from_its_question_sample_and_rollout():
+  question, sample, rollout = requests.stream(REQUEST)
+  assert (sample, rollout) == (2, 3)
+  assert requests.stream(requests.Request("other", 2, 3, (1, 2), 5))[0] != question
+  key = jax.random.key(7)
+  (found,) = requests.keys(key, np.array([requests.stream(REQUEST)], np.uint32))
+  wanted = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(key, question), 2), 3)
+  np.testing.assert_array_equal(jax.random.key_data(found), jax.random.key_data(wanted))
+
+
+def test_what_does_not_fit_is_refused():
+  requests.check(REQUEST, context=7)
+  with pytest.raises(ValueError, match="a prompt of 2 tokens and 5 new ones do not fit"):
+    requests.check(REQUEST, context=6)
+  done = requests.Request("q", 0, 0, (1,), 2, drawn=(4, 5), logp=(-1.0, -1.0))
+  with pytest.raises(ValueError, match="2 tokens were drawn earlier, the limit of 2 is reached"):
+    requests.check(done, context=64)
