@@ -27,7 +27,18 @@ from r1.model import lora, transformer
 from r1.report import curves, progress, table, warning
 from r1.rewards import accuracy, canaries, combine, shaping
 from r1.sampling import decode, rollout
-from r1.train import checkpoint, host, metrics, models, optimizer, plan, rl, run, snapshot
+from r1.train import (
+  checkpoint,
+  host,
+  measure,
+  metrics,
+  models,
+  optimizer,
+  plan,
+  rl,
+  run,
+  snapshot,
+)
 from r1.train import state as states
 from r1.train import step as steps
 from r1.train import workdir as workdirs
@@ -155,7 +166,7 @@ def build(config, stage: Stage, verifier: accuracy.Verifier, folder, mesh, rules
     microbatches=minibatch.capacity(count, longest, stage.batch),
     update=jax.jit(update, donate_argnums=0),
     place=functools.partial(sharding.place, mesh=mesh, rules=rules),
-    rate=plan.matmul_rate(),
+    rate=measure.matmul_rate("float32"),
     devices=1 if mesh is None else mesh.size,
     folder=folder,
     writer=tensorboardX.SummaryWriter(str(folder / "tensorboard")),
