@@ -16,6 +16,7 @@ resolved elsewhere; with --json it needs no rich either, and random weights need
 
 import contextlib
 import dataclasses
+import functools
 import json
 import pathlib
 import sys
@@ -27,8 +28,8 @@ from r1 import sharding, spec
 from r1.algorithms import grpo, minibatch
 from r1.data import synthetic
 from r1.model import transformer
-from r1.sampling import decode
-from r1.train import floor, host, measure, optimizer, workload
+from r1.sampling import decode as decoding
+from r1.train import floor, host, measure, optimizer, run, workload
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,23 +66,24 @@ def build(settings: dict, mesh, rules):
     work=work,
     algorithm=grpo.GrpoConfig(**settings["grpo"], max_tokens=work.cap),
     batch=minibatch.BatchConfig(**settings["batch"]),
-    sampler=decode.SamplerConfig(**settings["sampler"], top_p=1.0),
+    sampler=decoding.SamplerConfig(**settings["sampler"], top_p=1.0),
     opt=optimizer.OptimizerConfig(**settings["optimizer"], steps=2**30),
     mesh=mesh,
   )
 
 
-def run(w: workload.Workload, state, ref, clock: ClockConfig, profile: str):
+def clocked(w: workload.Workload, state, ref, clock: ClockConfig, profile: str):
   """(timing of each part and of the whole, slot-steps of a rollout), and a trace of one more."""
-  steps = []
+  slot_steps, steps = None, []
   with measure.marks() as mark:
+    advance = functools.partial(workload.step, w, ref=ref, until=clock.until, mark=mark)
     for number in range(clock.warmup + clock.repeats):
-      given = {"until": clock.until, "mark": mark}
-      state, found, marks = workload.step(w, state, ref, number, **given)
+      state, found, marks = advance(state=state, number=number)
+      slot_steps = found.slot_steps
       steps.append(marks)
     if profile:
       with jax.profiler.trace(profile):
-        workload.step(w, state, ref, clock.warmup + clock.repeats, **given)
+        advance(state=state, number=clock.warmup + clock.repeats)
   parts = workload.PARTS[: len(steps[0]) - 1]
   timings = {
     part: measure.timing([(marks[i], marks[i + 1]) for marks in steps], clock.warmup)
@@ -89,19 +91,22 @@ def run(w: workload.Workload, state, ref, clock: ClockConfig, profile: str):
   }
   if len(parts) == len(workload.PARTS):
     timings["step"] = measure.timing([(marks[0], marks[-1]) for marks in steps], clock.warmup)
-  return timings, found.slot_steps
+  return timings, slot_steps
+
+
+def decode(w: workload.Workload, found: floor.Rates) -> floor.Decode:
+  """The floor of decoding this work."""
+  slots = min(w.sampler.slots, w.work.answers)
+  lengths = synthetic.lengths(w.work)
+  return floor.decode(w.model, prompt=w.work.prompt, lengths=lengths, slots=slots, rates=found)
 
 
 def rates(w: workload.Workload, devices: int) -> floor.Rates:
   """What this machine does now; the bandwidth at the size of what a decoding step reads."""
-  guess = floor.Rates(matmul=1.0, bandwidth=1.0)
-  lengths = synthetic.lengths(w.work)
-  step = floor.decode(
-    w.model, prompt=w.work.prompt, lengths=lengths, slots=w.sampler.slots, rates=guess
-  )
+  size = decode(w, floor.Rates(matmul=1.0, bandwidth=1.0)).bytes
   return floor.Rates(
     matmul=devices * measure.matmul_rate(w.model.dtype),
-    bandwidth=devices * measure.read_bandwidth(step.bytes / devices),
+    bandwidth=devices * measure.read_bandwidth(size / devices),
   )
 
 
@@ -116,8 +121,7 @@ def costs(w: workload.Workload, found: floor.Rates) -> dict[str, dict]:
     "update": floor.training(cfg, read),
   }
   least = {part: amount / found.matmul for part, amount in flops.items()}
-  slots = min(w.sampler.slots, work.answers)
-  step = floor.decode(cfg, prompt=work.prompt, lengths=lengths, slots=slots, rates=found)
+  step = decode(w, found)
   least["sample"] = step.total
   tokens = {"sample": drawn, "score": int(read.sum()), "update": int(read.sum())}
   made = {
@@ -227,7 +231,7 @@ def main(settings: dict, *, as_json: bool, profile: str) -> dict:
   mesh, rules = sharding.layout(settings["mesh"], batch.rows, settings["sampler"]["slots"])
   with sharding.on(mesh):
     w, state, ref = build(settings, mesh, rules)
-    timings, slot_steps = run(w, state, ref, clock, profile)
+    timings, slot_steps = clocked(w, state, ref, clock, profile)
   found = report(w, timings, slot_steps, rates(w, 1 if mesh is None else mesh.size), settings)
   if as_json:
     print(json.dumps(found))
@@ -292,11 +296,19 @@ def command(argv) -> None:
     main(settings, as_json=given.json, profile=given.profile)
 
 
-if __name__ == "__main__":
+def start() -> None:
+  """Reads the command line; ml_collections is needed where --config is given alone."""
   define_flags()
-  if any(arg.startswith(("--config", "-config")) for arg in sys.argv):
-    from ml_collections import config_flags  # only this way of giving settings needs it
+  parse = app.parse_flags_with_usage
+  if any(arg.lstrip("-").startswith("config") for arg in sys.argv[1:]):
+    from ml_collections import config_flags
 
-    config_flags.DEFINE_config_file("config", None, "FILE.py:settings, see configs/throughput.py")
+    text = "FILE.py:settings, see configs/throughput.py"
+    config = config_flags.DEFINE_config_file("config", None, text)
+    parse = functools.partial(run.parse, config=config)
   host.restart_with_huge_pages()
-  app.run(command)
+  app.run(command, flags_parser=parse)
+
+
+if __name__ == "__main__":
+  start()

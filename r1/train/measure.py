@@ -118,6 +118,6 @@ def matmul_rate(dtype: str) -> float:
   Its width fills an accelerator, and keeps a CPU busy for milliseconds.
   """
   width = 1024 if jax.default_backend() == "cpu" else 8192
-  x = jnp.ones((width, width), dtype)
+  x = jax.random.normal(jax.random.key(0), (width, width), dtype)  # ones would run faster on GPUs
   multiply = jax.jit(lambda a: a @ a)
   return _rate(lambda: multiply(x), 2 * width**3)
