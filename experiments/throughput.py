@@ -238,7 +238,8 @@ def main(settings: dict, *, as_json: bool, profile: str) -> dict:
   else:
     import rich.console
 
-    rich.console.Console().print(table(found), soft_wrap=True, no_wrap=True)
+    width = max(100, rich.console.Console().width)  # a narrow terminal wraps lines, and loses none
+    rich.console.Console(width=width).print(table(found))
   return found
 
 

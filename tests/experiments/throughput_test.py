@@ -150,10 +150,10 @@ def test_saved_settings_run_where_most_packages_are_missing(tmp_path):
   """--config resolves and --save writes; --settings runs them without ml_collections and rich."""
   path, env = tmp_path / "settings.json", os.environ | {"R1_NO_REEXEC": "1"}
   flags = [f"--config.{name}={value}" for name, value in SMALL.items()]
-  command = [sys.executable, "-m", "experiments.throughput", f"--save={path}", *flags]
+  command = [sys.executable, "-m", "experiments.throughput", f"--save={path}"]
   config = f"--config=configs/throughput.py:{ARG}"
   given = {"cwd": ROOT, "env": env, "check": True, "timeout": 120}
-  subprocess.run([*command, config], **given)
+  subprocess.run([*command, config, *flags], **given)
   assert json.loads(path.read_text()) == settings()
   # flax itself imports rich where it is there, so ours is watched instead of made impossible.
   code = (
