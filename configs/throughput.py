@@ -8,6 +8,8 @@ Without a model it is the 4.07M parameters that experiments/peers/ gives to othe
 MODEL is a preset (random weights), a checkpoint's folder, hf:ORG/NAME or a workdir.
 """
 
+from typing import Any
+
 import ml_collections
 from ml_collections import config_dict
 
@@ -18,7 +20,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   """After the colon: model=MODEL, questions=, group=, prompt= and cap= tokens, lengths=fixed,
   lengths=geometric with mean=, lengths=file with file=FILE, slots= (0: every answer at once), kl=,
   seed=. Rows hold the longest sequence, so what changes it belongs there."""
-  a = common.parse(
+  a: Any = common.parse(
     arg,
     model="",
     questions=4,

@@ -124,6 +124,43 @@ def count(drawn, eos: int) -> int:
   return int((before == 0).sum())
 
 
+def settings(given, asked, folder: str, longest: int):
+  """One batch of all answers, generated and learned from once."""
+  import trl
+
+  return trl.GRPOConfig(
+    output_dir=folder,
+    per_device_train_batch_size=asked.answers,
+    gradient_accumulation_steps=1,
+    steps_per_generation=1,
+    num_generations=asked.group,
+    num_iterations=1,
+    max_completion_length=longest,
+    temperature=1.0,
+    top_p=1.0,
+    top_k=0,
+    beta=given.kl,
+    epsilon=0.2,
+    loss_type="grpo",
+    learning_rate=given.lr,
+    lr_scheduler_type="constant",
+    optim="adamw_torch",
+    max_steps=given.warmup + given.steps,
+    seed=given.seed,
+    shuffle_dataset=False,
+    use_cpu=given.device == "cpu",
+    bf16=False,
+    fp16=False,
+    gradient_checkpointing=False,
+    cache_implementation="static" if given.static_cache else None,
+    model_init_kwargs={"dtype": given.dtype, "attn_implementation": "sdpa"},
+    logging_strategy="no",
+    save_strategy="no",
+    report_to=[],
+    disable_tqdm=True,
+  )
+
+
 def time_steps(given, asked, model, tokenizer, lengths, processors):
   """(seconds, tokens counted) of whole steps."""
   import datasets
@@ -144,42 +181,11 @@ def time_steps(given, asked, model, tokenizer, lengths, processors):
   folder = tempfile.mkdtemp(prefix="trl_grpo_")  # TRL loads the reference from disk
   model.save_pretrained(f"{folder}/model")
   tokenizer.save_pretrained(f"{folder}/model")
-  config = trl.GRPOConfig(
-    output_dir=folder,
-    per_device_train_batch_size=asked.answers,
-    gradient_accumulation_steps=1,
-    steps_per_generation=1,
-    num_generations=asked.group,
-    num_iterations=1,
-    max_completion_length=int(lengths.max()),
-    temperature=1.0,
-    top_p=1.0,
-    top_k=0,
-    beta=given.kl,
-    epsilon=0.2,
-    loss_type="grpo",
-    learning_rate=given.lr,
-    lr_scheduler_type="constant",
-    optim="adamw_torch",
-    max_steps=total,
-    seed=given.seed,
-    shuffle_dataset=False,
-    use_cpu=given.device == "cpu",
-    bf16=False,
-    fp16=False,
-    gradient_checkpointing=False,
-    cache_implementation="static" if given.static_cache else None,
-    model_init_kwargs={"dtype": given.dtype, "attn_implementation": "sdpa"},
-    logging_strategy="no",
-    save_strategy="no",
-    report_to=[],
-    disable_tqdm=True,
-  )
   rows = [text for repeat in range(total) for text in prompts(given, asked, repeat)]
   trainer = trl.GRPOTrainer(
     model=f"{folder}/model",
     reward_funcs=reward,
-    args=config,
+    args=settings(given, asked, folder, int(lengths.max())),
     train_dataset=datasets.Dataset.from_dict({"prompt": rows}),
     processing_class=tokenizer,
     callbacks=[Clock()],

@@ -16,9 +16,9 @@ SIZES = {"layers": 4, "D": 256, "F": 1024, "V": 512, "H": 4, "N": 2}
 WORK = {"questions": 4, "group": 8, "prompt": 32, "cap": 128, "seed": 0}
 
 
-def flags(doc: str) -> argparse.ArgumentParser:
+def flags(doc: str | None) -> argparse.ArgumentParser:
   """The flags of every script, with one name for one thing."""
-  made = argparse.ArgumentParser(description=doc.splitlines()[0])
+  made = argparse.ArgumentParser(description=(doc or "").split("\n")[0])
   for name, value in (SIZES | WORK | {"steps": 5, "warmup": 2, "threads": 0}).items():
     made.add_argument(f"--{name}", type=int, default=value)
   made.add_argument("--lengths", choices=synthetic.LENGTHS, default="fixed")

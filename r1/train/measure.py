@@ -57,9 +57,9 @@ def marks() -> Iterator[Callable[[], Mark]]:
   """Gives a function that makes marks; programs are counted from the beginning of the context."""
   durations: list[float] = []
 
-  def listen(event: str, seconds: float, **_) -> None:
+  def listen(event: str, duration_secs: float, **_) -> None:
     if event == COMPILED:
-      durations.append(seconds)
+      durations.append(duration_secs)
 
   jax.monitoring.register_event_duration_secs_listener(listen)
   try:

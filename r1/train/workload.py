@@ -7,6 +7,7 @@ reward is the share of even ids, so that groups have spread and no grader takes 
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -54,7 +55,7 @@ def sizes(letters: dict, runtime: dict, context: int) -> model_config.ModelConfi
   Raises ValueError where one is missing or unknown.
   """
   given = dict(letters)
-  fields = model_config.PLAIN | {"stacks": (("dense", given.pop("layers", 0)),)}
+  fields: dict[str, Any] = model_config.PLAIN | {"stacks": (("dense", given.pop("layers", 0)),)}
   fields |= given | {"ids": given.get("V", 0), "context": context}
   try:
     return model_config.ModelConfig(**fields | runtime)
