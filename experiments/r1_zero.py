@@ -27,7 +27,19 @@ from r1.model import lora, transformer
 from r1.report import curves, progress, table, warning
 from r1.rewards import accuracy, canaries, combine, shaping
 from r1.sampling import decode, rollout
-from r1.train import checkpoint, host, memory, metrics, models, optimizer, plan, rl, run, snapshot
+from r1.train import (
+  checkpoint,
+  host,
+  measure,
+  memory,
+  metrics,
+  models,
+  optimizer,
+  plan,
+  rl,
+  run,
+  snapshot,
+)
 from r1.train import state as states
 from r1.train import step as steps
 from r1.train import workdir as workdirs
@@ -156,7 +168,7 @@ def build(config, stage: Stage, verifier: accuracy.Verifier, folder, mesh, rules
       stage, model.cfg, tx, state, microbatches, place, unit=sharding.row_shards(config.mesh)
     ),
     place=place,
-    rate=plan.matmul_rate(),
+    rate=measure.matmul_rate("float32"),
     devices=1 if mesh is None else mesh.size,
     folder=folder,
     writer=tensorboardX.SummaryWriter(str(folder / "tensorboard")),

@@ -42,6 +42,8 @@ def sources(*trees: str) -> list[str]:
   return [str(path.relative_to(ROOT)) for path in found]
 
 
+# Scripts that run other programs in environments of their own, which setup.py does not install.
+PEERS = sources("experiments/peers")
 LIBRARY = sources("r1")
 MODULES = [path for path in LIBRARY if not path.endswith("__init__.py")]
 
@@ -85,7 +87,7 @@ def test_imports_point_down(path):
   assert upward(path, parse(path)) == [], f"{path} may import {LAYERS} up to its own layer only"
 
 
-@pytest.mark.parametrize("path", sources("experiments", "configs"))
+@pytest.mark.parametrize("path", [p for p in sources("experiments", "configs") if p not in PEERS])
 def test_nothing_imports_experiments_or_configs(path):
   """Configs may share code among themselves; a stage reaches its neighbour through a workdir."""
   banned = {"experiments"} if path.startswith("configs/") else {"experiments", "configs"}
@@ -107,7 +109,7 @@ def test_modules_are_imported_not_names(path):
   assert found == [], f"{path}: import the module, so that a call shows its origin: {found}"
 
 
-@pytest.mark.parametrize("path", sources(*TREES))
+@pytest.mark.parametrize("path", [p for p in sources(*TREES) if p not in PEERS])
 def test_no_import_of_tensorflow_torch_or_modules(path):
   found = [
     n for n in imports(parse(path)) if any(f"{n}.".startswith(f"{b}.") for b in FORBIDDEN_IMPORTS)
@@ -123,7 +125,7 @@ def test_every_import_is_a_declared_dependency():
     if isinstance(node, ast.Constant) and isinstance(node.value, str)
   }
   other_name = {"absl": "absl-py", "orbax": "orbax-checkpoint"}
-  for path in sources(*TREES):
+  for path in (path for path in sources(*TREES) if path not in PEERS):
     for name in imports(parse(path)):
       top = name.split(".")[0]
       if top in (*TREES, "") or top in sys.stdlib_module_names:

@@ -20,11 +20,13 @@ def test_ci_runs_the_second_command_of_the_readme():
   assert COMMANDS[1] == ci[-1]
 
 
-@pytest.mark.parametrize("text", ["README.md", "CONTRIBUTING.md", "docs/design.md"])
+@pytest.mark.parametrize(
+  "text", ["README.md", "CONTRIBUTING.md", "docs/design.md", "docs/performance.md"]
+)
 def test_the_files_named_in_the_documents_exist(text):
   """Modules after -m, config files, and relative links."""
   content = (ROOT / text).read_text(encoding="utf-8")
-  modules = re.findall(r"-m ((?:experiments|r1)\.\w+)", content)
+  modules = re.findall(r"-m ((?:experiments|r1)(?:\.\w+)+)", content)
   paths = [f"{name.replace('.', '/')}.py" for name in modules]
   paths += re.findall(r"--config=([\w/]+\.py)", content)
   links = re.findall(r"\]\((?!https?:|#)([^)#]+)", content)

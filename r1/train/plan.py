@@ -1,9 +1,6 @@
 """Before a run starts: its batch arithmetic, its size, its memory, and roughly its time."""
 
-import time
-
 import jax
-import jax.numpy as jnp
 
 from r1 import spec
 from r1.model import transformer
@@ -11,22 +8,10 @@ from r1.model import transformer
 EFFICIENCY = 0.25  # of the matmul rate; what the small model reaches on two cores
 
 
-def matmul_rate() -> float:
-  """FLOP/s of one float32 matmul on one device, measured now (a quarter of a second)."""
-  x = jnp.ones((1024, 1024))
-  multiply = jax.jit(lambda a: a @ a)
-  multiply(x).block_until_ready()
-  started, rounds = time.perf_counter(), 0
-  while time.perf_counter() - started < 0.25:
-    multiply(x).block_until_ready()
-    rounds += 1
-  return rounds * 2 * 1024**3 / (time.perf_counter() - started)
-
-
 def lines(model_cfg, cfg, algorithm, batch, sampler, *, devices: int, rate: float) -> list[str]:
   """What an RL run is about to do, one fact a line; times and sizes are estimates.
 
-  rate: FLOP/s of one of the devices, from `matmul_rate`.
+  rate: FLOP/s of one of the devices, from `measure.matmul_rate`.
   """
   questions, group, minibatches = cfg.questions_per_rollout, algorithm.group, batch.minibatches
   rollouts, slots, limit = cfg.rollouts, sampler.slots, max(most for _, most in cfg.limit)

@@ -1,0 +1,1 @@
+"""Times other programs on the work of experiments/throughput.py; nothing imports these scripts."""

@@ -1,0 +1,125 @@
+"""The pure parts of the comparison: flags that mean one thing, and no ratio of unlike work."""
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+
+from configs import throughput as recipe
+from experiments.peers import compare, work
+from r1.data import synthetic
+
+
+def given(*flags):
+  return compare.parser().parse_args(["--tunix-python=t", "--trl-python=p", *flags])
+
+
+def test_defaults_are_those_of_our_own_recipe():
+  c, flags = recipe.get_config(), work.flags("a\nb").parse_args([])
+  asked = work.asked(flags)
+  assert asked == synthetic.WorkConfig(**c.work, group=c.grpo.group)
+  assert {name: getattr(flags, name) for name in work.SIZES} == {
+    name: c.letters[name] for name in work.SIZES
+  }
+  assert (flags.kl, flags.lr) == (c.grpo.kl, c.optimizer.learning_rate)
+  assert (flags.warmup, flags.steps) == (c.clock.warmup, c.clock.repeats)
+  assert flags.D // flags.H == c.letters.K
+
+
+def test_prompts_as_words_are_those_of_our_own_behind_a_begin():
+  asked = work.asked(work.flags("a").parse_args(["--prompt=6", "--questions=2"]))
+  rows = [[work.BOS, *map(int, text.split())] for text in work.texts(asked, 3, 512)]
+  assert np.shape(rows) == (2, 6)
+  assert np.array_equal(np.array(rows)[:, 1:], synthetic.prompts(asked, 3, 512)[:, 1:])
+
+
+def test_our_command_says_what_the_peers_are_told():
+  command = compare.our_command(
+    given("--lengths=geometric", "--cap=64", "--D=128", "--what=sample", "--ours=--config.x=1")
+  )
+  (config,) = [arg for arg in command if arg.startswith("--config=")]
+  made = recipe.get_config(config.partition(":")[2])
+  assert (made.work.lengths, made.work.cap, made.work.mean) == ("geometric", 64, 128.0)
+  assert {"--config.letters.D=128", "--config.letters.K=32", "--json", "--config.x=1"} <= {*command}
+  assert "--config.clock.until=sample" in command
+
+
+def test_their_commands_are_read_by_their_own_flags():
+  names = {"step": ["tunix", "trl"]}
+  names["sample"] = ["tunix", "transformers", "transformers static"]
+  for what, wanted in names.items():
+    commands = compare.their_commands(given(f"--what={what}", "--cap=64", "--lengths=geometric"))
+    assert list(commands) == wanted
+    for command in commands.values():
+      flags, rest = work.flags("a").parse_known_args(command[3:])
+      assert (flags.cap, flags.lengths) == (64, "geometric")
+      assert set(rest) <= {"--sampler-only", "--generate-only", "--static-cache"}
+      assert bool(rest) == (what == "sample")
+
+
+def record(seconds, **changes):
+  made = argparse.Namespace(**vars(work.flags("a").parse_args([])))
+  line = work.record("x", made, params=7, seconds=seconds, counted=32 * 128)
+  return json.loads(line) | changes
+
+
+def test_a_record_has_the_medians_of_its_seconds():
+  made = record([3.0, 1.0, 2.0])
+  assert (made["seconds_median"], made["seconds_min"]) == (2.0, 1.0)
+  assert made["tokens"] == made["counted"] == 4096
+  assert made["tokens_per_s"] == 2048
+
+
+def test_our_line_takes_the_peers_form():
+  theirs = record([1.0])
+  shared = {name: theirs[name] for name in ("params", "tokens", "longest", "lengths_sha256")}
+  ours = shared | {
+    "what": "r1",
+    "dtype": "float32",
+    "sizes": theirs["sizes"] | {"K": 64},
+    "work": {"kl": 0.04},
+    "parts": {"step": {name: theirs[name] for name in TIMES}},
+  }
+  compare.check({"ours": compare.as_peer(ours, "step"), "trl": theirs})
+
+
+TIMES = ("seconds", "seconds_median", "seconds_min", "tokens_per_s")
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"params": 8}, "trl: params is 8, ours 7"),
+    ({"sizes": {}}, "trl: sizes is"),
+    ({"lengths_sha256": "0"}, "trl: lengths_sha256 is 0"),
+    ({"kl": 0.0}, "trl: kl is 0"),
+    ({"counted": 4000}, "trl: counted 4000 tokens of 4096"),
+  ],
+)
+def test_unlike_work_is_not_compared(changes, message):
+  with pytest.raises(ValueError, match=message):
+    compare.check({"ours": record([1.0]), "trl": record([1.0], **changes)})
+
+
+def test_ratios_are_of_pairs_and_then_their_median():
+  # Pair by pair 2, 3 and 1; the ratio of the medians would be 4 / 2.
+  rounds = [
+    {"ours": record([ours]), "trl": record([theirs])}
+    for ours, theirs in ((1.0, 2.0), (2.0, 6.0), (4.0, 4.0))
+  ]
+  found = compare.summary(rounds)
+  assert found["trl"]["ratios"] == [2.0, 3.0, 1.0]
+  assert found["trl"]["ratio"] == 2.0
+  assert found["ours"]["ratio"] == 1.0
+  assert found["trl"]["seconds"] == 4.0
+
+
+def test_nothing_to_compare_with_is_refused():
+  with pytest.raises(ValueError, match="give --tunix-python or --trl-python"):
+    compare.main(compare.parser().parse_args([]))
+
+
+def test_more_cores_than_there_are_are_refused():
+  with pytest.raises(ValueError, match="threads=100000"):
+    work.use_cores(100_000)
