@@ -174,7 +174,12 @@ def learn(w: Workload, state: states.TrainState, scored: rl.Scored, number: int)
   rng = np.random.default_rng((w.work.seed, 2, number))
   heat_U = np.full(w.microbatches, TEMPERATURE, np.float32)
   for batch, used in rl.steps(
-    scored, batch=w.batch, cfg=w.grpo, rng=rng, microbatches=w.microbatches
+    scored,
+    batch=w.batch,
+    cfg=w.grpo,
+    mixture=experts.OFF,
+    rng=rng,
+    microbatches=w.microbatches,
   ):
     state, _ = w.update(state, w.place((batch, heat_U)), used)
   if int(jax.block_until_ready(state).in_row):

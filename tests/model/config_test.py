@@ -15,7 +15,7 @@ from tests.model import tiny
     ({"K": 7}, "rotary embedding needs an even width, this is 7"),
     ({"ids": 33}, "ids=33 of the tokenizer do not fit V=32"),
     ({"ids": 0}, "ids=0 of the tokenizer do not fit V=32"),
-    ({"attend": "flash"}, r"attend='flash'; there are \('einsum', 'blockwise'\)"),
+    ({"attend": "flash"}, r"attend='flash'; there are \('einsum', 'blockwise', 'splash'\)"),
     ({"remat": "full"}, "remat='full'; there are"),
     ({"dtype": "float16"}, "dtype='float16'; there are"),
     ({"attention_block": 0}, "attention_block=0 and logit_chunk=8 must be >= 1"),

@@ -46,7 +46,8 @@ def attended(variant, window):
     assert buffers is None
     buffers, pieces = cache.empty(cfg, 1, L).stacks["dense"], []
     for start, end in ((0, 4), (4, 8), (8, 9)):
-      held = buffers, 1, jnp.array([start])
+      grown = cache.Cache({}, jnp.array([start]), L)
+      held = cache.Held(buffers, 1, 1, "dense", grown)
       y_BLD, buffers = gqa.attend(p, x_BLD[:, start:end], *at(start, end), held, cfg)
       pieces.append(y_BLD)
     return {"whole": whole[0], "in pieces": jnp.concatenate(pieces, axis=1)[0]}

@@ -49,7 +49,7 @@ def attended(variant):
     run = lambda held, **changes: mla.attend(
       p, x_BLD, cos_sin, at, held, latent.config(variant, **changes)
     )[0]
-    held = buffers, 0, jnp.zeros(2, jnp.int32)
+    held = cache.Held(buffers, 0, 0, "dense", cache.Cache({}, jnp.zeros(2, jnp.int32), L))
     return {
       "einsum": run(None, attend="einsum"),
       "blockwise": run(None, attend="blockwise"),
