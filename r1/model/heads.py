@@ -47,7 +47,6 @@ def logp(params, hidden_BLD, target_BL, cfg, temperature):
     cfg = dataclasses.replace(cfg, rules=sharding.by_ids(cfg.rules))
   head_DV = sharding.home(matrix(params, cfg), "DV", cfg.rules)
 
-  @jax.checkpoint
   def chunk(head_DV, hidden_BLD, target_BL):
     hidden_BLD = sharding.shard(hidden_BLD, "BLD", cfg.rules)
     logits_BLV = logits(head_DV, hidden_BLD, cfg) / temperature
@@ -56,8 +55,11 @@ def logp(params, hidden_BLD, target_BL, cfg, temperature):
     free_BLV = jax.lax.stop_gradient(logp_BLV)
     return logp_BL, -jnp.sum(jnp.exp(free_BLV) * free_BLV, axis=-1)
 
+  # One chunk alone is kept for the backward pass: it is no larger than the recomputed one.
+  kept = chunk if hidden.shape[1] == 1 else jax.checkpoint(chunk)
+
   def step(_, hidden_target):
-    return None, chunk(head_DV, *hidden_target)
+    return None, kept(head_DV, *hidden_target)
 
   blocks = jnp.moveaxis(hidden, 1, 0), jnp.moveaxis(target, 1, 0)
   _, results = jax.lax.scan(step, None, blocks)
