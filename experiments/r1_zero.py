@@ -82,7 +82,9 @@ def read(config) -> Stage:
     batch=minibatch.BatchConfig(**config.batch),
     reward=combine.RewardConfig(**config.reward.to_dict() | {"shaping": shaped}),
     verifier=accuracy.config(config.verifier, config.reward.mode),
-    sampler=decode.SamplerConfig(**config.sampler, top_p=config.rl.top_p),
+    sampler=decode.SamplerConfig(
+      **config.sampler, top_k=config.rl.top_k, top_p=config.rl.top_p, min_p=config.rl.min_p
+    ),
     eval=held_out.EvalConfig(**config.eval),
     optimizer=optimizer.OptimizerConfig(**config.optimizer, steps=updates),
   )

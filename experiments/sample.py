@@ -23,7 +23,7 @@ TAG = re.compile("|".join(map(re.escape, HEADINGS)))
 def draw(model: workdir.Model, template: str, question: str, given) -> Iterator[int]:
   """The answer's tokens as they come; where a draw is cut into chunks changes none of them.
 
-  given: limit (most tokens), temperature, top_p and seed.
+  given: limit (most tokens), temperature, top_k, top_p, min_p and seed.
   """
   prompt = templates.encode(model.tokenizer, template, question)
   if len(prompt) + given.limit > model.cfg.context:
@@ -31,7 +31,13 @@ def draw(model: workdir.Model, template: str, question: str, given) -> Iterator[
       f"the question has {len(prompt)} tokens and --limit={given.limit}; the model holds "
       f"{model.cfg.context} together: ask for less"
     )
-  sampler = decode.SamplerConfig(top_p=given.top_p, slots=1, prompt_bucket=model.cfg.context)
+  sampler = decode.SamplerConfig(
+    top_k=given.top_k,
+    top_p=given.top_p,
+    min_p=given.min_p,
+    slots=1,
+    prompt_bucket=model.cfg.context,
+  )
   drawn: list[int] = []
   while len(drawn) < given.limit:
     limit = min(CHUNK, given.limit - len(drawn))
@@ -84,7 +90,9 @@ if __name__ == "__main__":
   flags.DEFINE_string("model", None, "a workdir: of a run, or of a base")
   flags.DEFINE_enum("template", None, templates.NAMES, "default: the run's own, or short")
   flags.DEFINE_float("temperature", 0.6, "0 is greedy", lower_bound=0)
+  flags.DEFINE_integer("top_k", 0, "how many of the likeliest ids, 0 is all", lower_bound=0)
   flags.DEFINE_float("top_p", 0.95, "nucleus mass")
+  flags.DEFINE_float("min_p", 0.0, "least probability, as a share of the likeliest id's")
   flags.DEFINE_bool("best", False, "the checkpoint of the best training reward, not the last")
   flags.DEFINE_integer("limit", 120, "most tokens of the answer", lower_bound=1)
   flags.DEFINE_integer("seed", 0, "of the sampling")

@@ -180,6 +180,7 @@ def test_an_unknown_setting_or_a_wrong_type_on_the_command_line_is_refused(
     ({"batch.minibatches": 7}, "do not divide into minibatches=7"),
     ({"batch.microbatch_tokens": 100}, "microbatch_tokens=100 must be a multiple"),
     ({"rl.top_p": 0.9}, "top_p=0.9"),
+    ({"rl.top_k": -1}, "top_k=-1"),
     ({"grpo.ratio": "magic"}, "ratio='magic': choose one of"),
     ({"grpo.max_tokens": 1}, "max_tokens=1 is below the limit"),
     ({"reward.own": (("no.such.module:f", 1.0),)}, "cannot import 'no.such.module'"),

@@ -16,19 +16,29 @@ from r1.sampling import choose
 class SamplerConfig:
   """How answers are drawn.
 
-  top_p: nucleus mass, 1 keeps every id. slots: rows decoded together. prompt_bucket: prompts are
-  padded to a multiple of this.
+  top_k: how many of the likeliest ids may be drawn, 0 is every one. top_p: nucleus mass, 1 keeps
+  every id. min_p: least probability as a share of the likeliest id's, 0 keeps every id. slots:
+  rows decoded together. prompt_bucket: prompts are padded to a multiple of this.
   """
 
+  top_k: int
   top_p: float
+  min_p: float
   slots: int
   prompt_bucket: int
 
   def __post_init__(self):
+    if self.top_k < 0:
+      raise ValueError(f"top_k={self.top_k} must be >= 0; 0 keeps every id")
     if not 0 < self.top_p <= 1:
       raise ValueError(f"top_p={self.top_p} must be in (0, 1]")
+    if not 0 <= self.min_p <= 1:
+      raise ValueError(f"min_p={self.min_p} must be in [0, 1]; 0 keeps every id")
     if self.slots < 1 or self.prompt_bucket < 1:
       raise ValueError(f"slots={self.slots} and prompt_bucket={self.prompt_bucket} must be >= 1")
+
+
+PLAIN = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}  # what a sampler without extras says
 
 
 class Drawn(struct.PyTreeNode):
@@ -82,7 +92,7 @@ def draw(
     live_B = live(drawn)
     logits_BV = heads.logits(head_DV, hidden_B1D, cfg)[:, 0]
     draw_B = jax.vmap(jax.random.fold_in)(key_B, cache.length_B)
-    id_B, logp_B = choose.sample(draw_B, logits_BV, temperature, sampler.top_p)
+    id_B, logp_B = choose.sample(draw_B, logits_BV, temperature, sampler)
     drawn = Drawn(
       token_BM=drawn.token_BM.at[:, t].set(jnp.where(live_B, id_B, 0)),
       logp_BM=drawn.logp_BM.at[:, t].set(jnp.where(live_B, logp_B, 0.0)),

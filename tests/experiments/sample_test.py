@@ -13,6 +13,7 @@ from experiments import sample
 from r1 import spec
 from r1.data.worlds import arithmetic
 from r1.model import config, transformer
+from r1.sampling import decode
 from r1.text import tokenizer
 from r1.train import workdir
 
@@ -51,7 +52,7 @@ def test_wrong_use_says_what_to_type(tmp_path):
 
 def test_where_a_draw_is_cut_changes_no_token(monkeypatch):
   model = tiny_model()
-  given = types.SimpleNamespace(limit=20, temperature=1.0, top_p=1.0, seed=0)
+  given = types.SimpleNamespace(**decode.PLAIN, limit=20, temperature=1.0, seed=0)
   drawn = []
   for chunk in (5, 20):
     monkeypatch.setattr(sample, "CHUNK", chunk)

@@ -16,6 +16,7 @@ from r1.model import config, transformer
 from r1.sampling import decode, rollout
 from r1.train import checkpoint, metrics, pretrain, state, workdir
 from tests.experiments import runs, tiny_run, tiny_sft
+from tests.sampling import settings
 
 
 def untrained(model, world, opt, cfg, report):
@@ -206,7 +207,7 @@ def test_the_model_can_be_asked_and_answers_with_what_it_learned(finished):
     rollout=0,
     limit=16,
     cfg=model.cfg,
-    sampler=decode.SamplerConfig(top_p=1.0, slots=4, prompt_bucket=16),
+    sampler=settings.sampler(slots=4, prompt_bucket=16),
     temperature=1.0,
     seed=0,
   )
@@ -216,7 +217,7 @@ def test_the_model_can_be_asked_and_answers_with_what_it_learned(finished):
     scores = minibatch.score(params, samples, model.cfg, cfg, 1.0)
     gaps.append(max(np.abs(x[s.prompt_length :] - s.logp).max() for s, x in zip(samples, scores)))
   assert gaps[0] < 1e-4 < 1e-2 < gaps[1]
-  given = types.SimpleNamespace(limit=20, temperature=1.0, top_p=1.0, seed=0)
+  given = types.SimpleNamespace(**decode.PLAIN, limit=20, temperature=1.0, seed=0)
   assert list(sample.draw(workdir.load(finished), "short", "what is 3 + 4 ?", given))
 
 

@@ -9,10 +9,11 @@ import pytest
 
 from r1.sampling import decode
 from tests.model import reference, tiny
+from tests.sampling import settings
 
 CFG = tiny.config(ids=29, tied=False)
 PARAMS = tiny.params(CFG)
-SAMPLER = decode.SamplerConfig(top_p=1.0, slots=6, prompt_bucket=4)
+SAMPLER = settings.sampler(slots=6, prompt_bucket=4)
 PROMPTS = [[3, 1, 0, 2], [7, 0], [5, 6, 7, 0], [9], [9], [28, 27, 26]]
 
 
@@ -128,13 +129,16 @@ def test_any_of_several_ids_ends():
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
+    ({"top_k": -1}, "top_k=-1 must be >= 0; 0 keeps every id"),
     ({"top_p": 0.0}, r"top_p=0.0 must be in \(0, 1\]"),
+    ({"min_p": -0.1}, r"min_p=-0.1 must be in \[0, 1\]; 0 keeps every id"),
+    ({"min_p": 1.1}, "min_p=1.1"),
     ({"top_p": 1.1}, "top_p=1.1"),
-    ({"slots": 0}, "slots=0 and prompt_bucket=4 must be >= 1"),
+    ({"slots": 0}, "slots=0 and prompt_bucket=8 must be >= 1"),
     ({"prompt_bucket": 0}, "prompt_bucket=0 must be >= 1"),
   ],
 )
 def test_settings_that_make_no_sense_are_refused(changes, message):
-  settings = {"top_p": 1.0, "slots": 6, "prompt_bucket": 4} | changes
+  """Read as an index, top_k=-1 would keep one id (marin): it is no way to say "all" here."""
   with pytest.raises(ValueError, match=message):
-    decode.SamplerConfig(**settings)
+    settings.sampler(**changes)

@@ -7,8 +7,9 @@ import pytest
 
 from r1.algorithms import logp as token_logp
 from r1.data import packing
-from r1.sampling import decode, engine
+from r1.sampling import engine
 from tests.model import tiny
+from tests.sampling import settings
 
 CFG = tiny.config(ids=29, tied=False)
 PARAMS = tiny.params(CFG)
@@ -26,7 +27,7 @@ def asked(limits=(12, 3, 12, 12, 12), samples=2, rollout=0):
 
 
 def answer(requests, *, params=PARAMS, slots=4, temperature=0.8, eos=EOS, seed=7, bucket=6):
-  sampler = decode.SamplerConfig(top_p=1.0, slots=slots, prompt_bucket=bucket)
+  sampler = settings.sampler(slots=slots, prompt_bucket=bucket)
   return list(
     engine.generate(
       params, iter(requests), cfg=CFG, sampler=sampler, temperature=temperature, eos=eos, seed=seed

@@ -22,7 +22,9 @@ RL = {
   "template": "short",
   "limit": ((0, 24),),
   "temperature": ((0, 1.0),),
+  "top_k": 0,
   "top_p": 1.0,
+  "min_p": 0.0,
   "reference_every": 0,
   "checkpoint_every": 1,
   "keep": 1,
@@ -278,7 +280,9 @@ def test_answers_that_leave_no_room_at_all_are_told_by_their_settings():
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"top_p": 0.95}, "top_p=0.95: the sampler would renormalise"),
+    ({"top_p": 0.95}, "top_k=0, top_p=0.95, min_p=0.0: the sampler would renormalise"),
+    ({"top_k": 20}, "top_k=20, top_p=1.0, min_p=0.0: the sampler would renormalise"),
+    ({"min_p": 0.1}, "top_k=0, top_p=1.0, min_p=0.1: the sampler would renormalise"),
     ({"temperature": ((0, 1.0), (9, 0.0))}, "training needs samples, so above 0"),
     ({"limit": ((5, 24),)}, "limit="),
     ({"keep": 0}, "keep=0 must be >= 1"),
