@@ -52,7 +52,13 @@ def tiny(a) -> ml_collections.ConfigDict:
   c.grpo = algorithm()
   c.experts = {"balance": 0.0, "bias_rate": 0.0}  # a mixture keeps its router's bias in RL
   c.batch = {"row_tokens": 128, "microbatch_tokens": 1024, "minibatches": 4}
-  c.sampler = {"slots": 128, "prompt_bucket": 24}
+  c.sampler = {
+    "slots": 128,
+    "prompt_bucket": 24,
+    "draft": "none",  # or lookup, or mtp where the model has that layer
+    "draft_tokens": 3,
+    "ngram": 3,
+  }
   c.reward = {
     "accuracy": 1.0,
     "format": 0.1,

@@ -26,7 +26,7 @@ from r1.evals import behaviour, held_out
 from r1.model import lora, transformer
 from r1.report import curves, progress, table, warning
 from r1.rewards import accuracy, canaries, combine, shaping
-from r1.sampling import decode, rollout
+from r1.sampling import decode, rollout, speculate
 from r1.train import checkpoint, host, metrics, models, optimizer, plan, rl, run, snapshot
 from r1.train import state as states
 from r1.train import step as steps
@@ -124,11 +124,12 @@ def build(config, stage: Stage, verifier: accuracy.Verifier, folder, mesh, rules
     runtime,
     dtype=config.weights,
     mesh=mesh,
-    mtp=False,
+    mtp=stage.sampler.draft == "mtp",
     adapters=lora.LoraConfig(**config.lora) if config.lora.rank else None,
     seed=stage.rl.seed,
     say=console.print,
   )
+  speculate.check(model.cfg, stage.sampler)
   longest = rl.longest(
     train + held,
     model.tokenizer,

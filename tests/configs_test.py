@@ -181,6 +181,8 @@ def test_an_unknown_setting_or_a_wrong_type_on_the_command_line_is_refused(
     ({"batch.microbatch_tokens": 100}, "microbatch_tokens=100 must be a multiple"),
     ({"rl.top_p": 0.9}, "top_p=0.9"),
     ({"rl.top_k": -1}, "top_k=-1"),
+    ({"sampler.draft": "eagle"}, "draft='eagle': choose one of"),
+    ({"sampler.draft_tokens": 0}, "draft_tokens=0 and ngram=3 must be >= 1"),
     ({"grpo.ratio": "magic"}, "ratio='magic': choose one of"),
     ({"grpo.max_tokens": 1}, "max_tokens=1 is below the limit"),
     ({"reward.own": (("no.such.module:f", 1.0),)}, "cannot import 'no.such.module'"),

@@ -17,13 +17,18 @@ class SamplerConfig:
   """How answers are drawn.
 
   top_k: how many of the likeliest ids may be drawn, 0 is every one. top_p: nucleus mass, 1 keeps
-  every id. min_p: least probability as a share of the likeliest id's, 0 keeps every id. slots:
-  rows decoded together. prompt_bucket: prompts are padded to a multiple of this.
+  every id. min_p: least probability as a share of the likeliest id's, 0 keeps every id. draft:
+  who guesses tokens ahead, none or a drafter of `speculate`. draft_tokens: how many at a time.
+  ngram: of how many tokens lookup wants to find an earlier place. slots: rows decoded together.
+  prompt_bucket: prompts are padded to a multiple of this.
   """
 
   top_k: int
   top_p: float
   min_p: float
+  draft: str
+  draft_tokens: int
+  ngram: int
   slots: int
   prompt_bucket: int
 
@@ -34,23 +39,44 @@ class SamplerConfig:
       raise ValueError(f"top_p={self.top_p} must be in (0, 1]")
     if not 0 <= self.min_p <= 1:
       raise ValueError(f"min_p={self.min_p} must be in [0, 1]; 0 keeps every id")
+    if self.draft not in ("none", "lookup", "mtp"):
+      raise ValueError(f"draft={self.draft!r}: choose one of none, lookup, mtp")
+    if self.draft_tokens < 1 or self.ngram < 1:
+      raise ValueError(f"draft_tokens={self.draft_tokens} and ngram={self.ngram} must be >= 1")
     if self.slots < 1 or self.prompt_bucket < 1:
       raise ValueError(f"slots={self.slots} and prompt_bucket={self.prompt_bucket} must be >= 1")
 
 
-PLAIN = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}  # what a sampler without extras says
+# What a sampler without filters and drafts leaves out.
+PLAIN = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "draft": "none", "draft_tokens": 1, "ngram": 1}
 
 
 class Drawn(struct.PyTreeNode):
   """token_BM, logp_BM: what was drawn, the end token included. length_B: how many of them count.
 
-  ended_B: False where the limit cut the row.
+  ended_B: False where the limit cut the row. drafted_B: tokens that were guessed ahead;
+  accepted_B: how many of them were drawn.
   """
 
   token_BM: jax.Array
   logp_BM: jax.Array
   length_B: jax.Array
   ended_B: jax.Array
+  drafted_B: jax.Array
+  accepted_B: jax.Array
+
+
+def nothing(rows: int, room: int) -> Drawn:
+  """No row has drawn anything yet."""
+  none_B = jnp.zeros(rows, jnp.int32)
+  return Drawn(
+    token_BM=jnp.zeros((rows, room), jnp.int32),
+    logp_BM=jnp.zeros((rows, room), jnp.float32),
+    length_B=none_B,
+    ended_B=jnp.zeros(rows, bool),
+    drafted_B=none_B,
+    accepted_B=none_B,
+  )
 
 
 def ends(id_B, eos: tuple[int, ...]):
@@ -77,12 +103,6 @@ def draw(
   last_B11 = jnp.maximum(length_B - 1, 0)[:, None, None]
   last_B1D = jnp.take_along_axis(out.hidden_BLD, last_B11, axis=1)
   head_DV = heads.matrix(params, cfg)
-  none = Drawn(
-    token_BM=jnp.zeros((B, room), jnp.int32),
-    logp_BM=jnp.zeros((B, room), jnp.float32),
-    length_B=jnp.zeros(B, jnp.int32),
-    ended_B=jnp.zeros(B, bool),
-  )
 
   def live(drawn):
     return ~drawn.ended_B & (drawn.length_B < limit_B)
@@ -93,7 +113,7 @@ def draw(
     logits_BV = heads.logits(head_DV, hidden_B1D, cfg)[:, 0]
     draw_B = jax.vmap(jax.random.fold_in)(key_B, cache.length_B)
     id_B, logp_B = choose.sample(draw_B, logits_BV, temperature, sampler)
-    drawn = Drawn(
+    drawn = drawn.replace(
       token_BM=drawn.token_BM.at[:, t].set(jnp.where(live_B, id_B, 0)),
       logp_BM=drawn.logp_BM.at[:, t].set(jnp.where(live_B, logp_B, 0.0)),
       length_B=drawn.length_B + live_B,
@@ -108,7 +128,9 @@ def draw(
   def unfinished(carry):
     return (carry[0] < room) & jnp.any(live(carry[3]))
 
-  return jax.lax.while_loop(unfinished, step, (jnp.int32(0), last_B1D, out.cache, none))[3]
+  return jax.lax.while_loop(
+    unfinished, step, (jnp.int32(0), last_B1D, out.cache, nothing(B, room))
+  )[3]
 
 
 compiled = jax.jit(draw, static_argnames=("cfg", "sampler", "eos", "room"))

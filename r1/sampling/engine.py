@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from r1.sampling import decode
+from r1.sampling import decode, speculate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +33,17 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Finished:
-  """tokens: the end token included. logp: nats, under what was sampled from. truncated: cut."""
+  """tokens: the end token included. logp: nats, under what was sampled from. truncated: cut.
+
+  drafted, accepted: how many tokens were guessed ahead, and how many of these were drawn.
+  """
 
   request: Request
   tokens: np.ndarray
   logp: np.ndarray
   truncated: bool
+  drafted: int = 0
+  accepted: int = 0
 
 
 _stream_keys = jax.jit(
@@ -91,7 +96,8 @@ def _batch(params, batch, key, cfg, sampler, temperature, eos):
     length_B[b], limit_B[b] = len(r.prompt), r.limit
     streams[b] = zlib.crc32(r.question.encode()), r.sample, r.rollout
   room = max(r.limit for r in batch)
-  drawn = decode.compiled(
+  draw = decode.compiled if sampler.draft == "none" else speculate.compiled
+  drawn = draw(
     params,
     jnp.asarray(prompt_BL),
     jnp.asarray(length_B),
@@ -106,4 +112,11 @@ def _batch(params, batch, key, cfg, sampler, temperature, eos):
   drawn = jax.device_get(drawn)
   for b, r in enumerate(batch):
     n = int(drawn.length_B[b])
-    yield Finished(r, drawn.token_BM[b, :n], drawn.logp_BM[b, :n], not bool(drawn.ended_B[b]))
+    yield Finished(
+      request=r,
+      tokens=drawn.token_BM[b, :n],
+      logp=drawn.logp_BM[b, :n],
+      truncated=not bool(drawn.ended_B[b]),
+      drafted=int(drawn.drafted_B[b]),
+      accepted=int(drawn.accepted_B[b]),
+    )

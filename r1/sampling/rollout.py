@@ -17,7 +17,8 @@ class Sample:
   """One answer to one question, token for token as it was drawn.
 
   tokens: prompt and answer, the end token included; never re-encoded from text. logp: the
-  sampler's own, of the answer's tokens, in nats.
+  sampler's own, of the answer's tokens, in nats. drafted, accepted: tokens of the answer that were
+  guessed ahead, and how many of these were drawn.
   """
 
   question: records.Question
@@ -26,6 +27,8 @@ class Sample:
   prompt_length: int
   logp: np.ndarray
   response: responses.Response
+  drafted: int = 0
+  accepted: int = 0
 
   @property
   def length(self) -> int:
@@ -88,6 +91,8 @@ def sample_groups(
         response=responses.Response(
           text=text, tokens=len(answer.tokens), truncated=answer.truncated
         ),
+        drafted=answer.drafted,
+        accepted=answer.accepted,
       )
     )
   return samples

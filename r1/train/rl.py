@@ -196,13 +196,16 @@ def make_loss(model_cfg, cfg: grpo.GrpoConfig, mixture: experts.ExpertsConfig):
 
 
 def rollout_metrics(scored: Scored, cfg: grpo.GrpoConfig) -> dict[str, float]:
-  """reward/*, verdict/*, response/* and group/* of one rollout."""
+  """reward/*, verdict/*, response/*, sampler/* and group/* of one rollout."""
   samples = scored.samples
   gap = [
     np.abs(old[s.prompt_length :] - s.logp).max() for s, old in zip(samples, scored.old) if s.length
   ]
   spread_Q = np.any(np.reshape(scored.advantage_B, (-1, cfg.group)) != 0, axis=1)
-  return combine.metrics(scored.rewards) | {
+  found = combine.metrics(scored.rewards)
+  if drafted := sum(s.drafted for s in samples):
+    found["sampler/accepted"] = sum(s.accepted for s in samples) / drafted
+  return found | {
     "response/length": float(np.mean([s.length for s in samples])),
     "response/truncated": float(np.mean([s.response.truncated for s in samples])),
     "sampler/logp_gap": float(max(gap)),

@@ -26,8 +26,10 @@ def asked(limits=(12, 3, 12, 12, 12), samples=2, rollout=0):
   ]
 
 
-def answer(requests, *, params=PARAMS, slots=4, temperature=0.8, eos=EOS, seed=7, bucket=6):
-  sampler = settings.sampler(slots=slots, prompt_bucket=bucket)
+def answer(
+  requests, *, params=PARAMS, slots=4, temperature=0.8, eos=EOS, seed=7, bucket=6, **changes
+):
+  sampler = settings.sampler(slots=slots, prompt_bucket=bucket, **changes)
   return list(
     engine.generate(
       params, iter(requests), cfg=CFG, sampler=sampler, temperature=temperature, eos=eos, seed=seed
@@ -122,6 +124,15 @@ def test_each_of_several_end_tokens_stops():
 def test_slots_and_padding_change_nothing(slots, bucket):
   for a, b in zip(answered(), answer(asked(), slots=slots, bucket=bucket), strict=True):
     same(a, b)
+
+
+def test_a_drafter_changes_nothing_but_how_many_forwards_it_takes():
+  drafted = answer(asked(), draft="lookup", draft_tokens=2, ngram=1)
+  for a, b in zip(answered(), drafted, strict=True):
+    same(a, b)
+    assert (a.drafted, a.accepted) == (0, 0)
+    assert 0 <= b.accepted <= min(b.drafted, len(b.tokens))
+  assert sum(f.accepted for f in drafted) > 0
 
 
 def test_the_order_of_requests_changes_nothing():

@@ -207,6 +207,17 @@ def test_old_log_probabilities_are_those_of_the_weights_that_sampled(rollout):
   assert rl.rollout_metrics(scored, tiny.grpo_config())["sampler/logp_gap"] < 1e-5
 
 
+def test_the_share_of_accepted_drafts_is_logged_where_there_are_drafts(rollout):
+  _, scored, _, _ = rollout
+  cfg = tiny.grpo_config()
+  assert "sampler/accepted" not in rl.rollout_metrics(scored, cfg)
+  samples = [
+    dataclasses.replace(s, drafted=8, accepted=i % 2) for i, s in enumerate(scored.samples)
+  ]
+  scored = dataclasses.replace(scored, samples=samples)
+  assert rl.rollout_metrics(scored, cfg)["sampler/accepted"] == 1 / 16
+
+
 def test_the_temperature_belongs_to_old_new_and_reference_alike(rollout):
   """TRL #3029: scored at another temperature, the sampler's numbers are not met."""
   weights, scored, _, _ = rollout
