@@ -40,7 +40,9 @@ def tiny(a) -> ml_collections.ConfigDict:
     "template": "short",
     "limit": ((0, 108),),
     "temperature": ((0, 1.0),),
+    "top_k": 0,
     "top_p": 1.0,
+    "min_p": 0.0,
     "reference_every": 0,
     "checkpoint_every": 16,
     "keep": 1,
@@ -57,6 +59,9 @@ def tiny(a) -> ml_collections.ConfigDict:
     "cache_tokens": 24_576,  # 128 slots hold 192 tokens each
     "layout": "auto",
     "in_flight": 2,
+    "draft": "none",  # or lookup, or mtp where the model has that layer
+    "draft_tokens": 3,
+    "ngram": 3,
   }
   c.reward = {
     "accuracy": 1.0,

@@ -26,7 +26,7 @@ from r1.evals import behaviour, held_out
 from r1.model import lora, transformer
 from r1.report import curves, progress, table, warning
 from r1.rewards import accuracy, canaries, combine, shaping
-from r1.sampling import decode, rollout
+from r1.sampling import decode, rollout, speculate
 from r1.train import (
   checkpoint,
   host,
@@ -94,7 +94,9 @@ def read(config) -> Stage:
     batch=minibatch.BatchConfig(**config.batch),
     reward=combine.RewardConfig(**config.reward.to_dict() | {"shaping": shaped}),
     verifier=accuracy.config(config.verifier, config.reward.mode),
-    sampler=decode.SamplerConfig(**config.sampler, top_p=config.rl.top_p),
+    sampler=decode.SamplerConfig(
+      **config.sampler, top_k=config.rl.top_k, top_p=config.rl.top_p, min_p=config.rl.min_p
+    ),
     eval=held_out.EvalConfig(**config.eval),
     optimizer=optimizer.OptimizerConfig(**config.optimizer, steps=updates),
   )
@@ -134,11 +136,12 @@ def build(config, stage: Stage, verifier: accuracy.Verifier, folder, mesh, rules
     runtime,
     dtype=config.weights,
     mesh=mesh,
-    mtp=False,
+    mtp=stage.sampler.draft == "mtp",
     adapters=lora.LoraConfig(**config.lora) if config.lora.rank else None,
     seed=stage.rl.seed,
     say=console.print,
   )
+  speculate.check(model.cfg, stage.sampler)
   longest = rl.longest(
     train + held,
     model.tokenizer,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 import rich.console
 from absl import app, flags
 
-from r1.sampling import decode, loop, requests
+from r1.sampling import decode, loop, requests, speculate
 from r1.text import templates
 from r1.text import tokenizer as tokenizers
 from r1.train import host, run, workdir
@@ -23,7 +23,7 @@ TAG = re.compile("|".join(map(re.escape, HEADINGS)))
 def draw(model: workdir.Model, template: str, question: str, given) -> Iterator[int]:
   """The answer's tokens as they come; where a draw is cut into chunks changes none of them.
 
-  given: limit (most tokens), temperature, top_p and seed.
+  given: limit (most tokens), temperature, seed, and the sampler's filters and drafter.
   """
   prompt = templates.encode(model.tokenizer, template, question)
   if len(prompt) + given.limit > model.cfg.context:
@@ -31,7 +31,17 @@ def draw(model: workdir.Model, template: str, question: str, given) -> Iterator[
       f"the question has {len(prompt)} tokens and --limit={given.limit}; the model holds "
       f"{model.cfg.context} together: ask for less"
     )
-  sampler = decode.plain(top_p=given.top_p, slots=1, prompt_bucket=model.cfg.context)
+  sampler = decode.SamplerConfig(
+    **decode.UNPAGED,
+    top_k=given.top_k,
+    top_p=given.top_p,
+    min_p=given.min_p,
+    draft=given.draft,
+    draft_tokens=given.draft_tokens,
+    ngram=given.ngram,
+    slots=1,
+    prompt_bucket=model.cfg.context,
+  )
   drawn: list[int] = []
   while len(drawn) < given.limit:
     limit = min(CHUNK, given.limit - len(drawn))
@@ -84,7 +94,12 @@ if __name__ == "__main__":
   flags.DEFINE_string("model", None, "a workdir: of a run, or of a base")
   flags.DEFINE_enum("template", None, templates.NAMES, "default: the run's own, or short")
   flags.DEFINE_float("temperature", 0.6, "0 is greedy", lower_bound=0)
+  flags.DEFINE_integer("top_k", 0, "how many of the likeliest ids, 0 is all", lower_bound=0)
   flags.DEFINE_float("top_p", 0.95, "nucleus mass")
+  flags.DEFINE_float("min_p", 0.0, "least probability, as a share of the likeliest id's")
+  flags.DEFINE_enum("draft", "none", ("none", *speculate.DRAFTERS), "who guesses tokens ahead")
+  flags.DEFINE_integer("draft_tokens", 3, "how many at a time", lower_bound=1)
+  flags.DEFINE_integer("ngram", 3, "tokens of which lookup finds an earlier place", lower_bound=1)
   flags.DEFINE_bool("best", False, "the checkpoint of the best training reward, not the last")
   flags.DEFINE_integer("limit", 120, "most tokens of the answer", lower_bound=1)
   flags.DEFINE_integer("seed", 0, "of the sampling")

@@ -66,7 +66,7 @@ def build(settings: dict, mesh, rules):
     work=work,
     algorithm=grpo.GrpoConfig(**settings["grpo"], max_tokens=work.cap),
     batch=minibatch.BatchConfig(**settings["batch"]),
-    sampler=decoding.SamplerConfig(**settings["sampler"], top_p=1.0),
+    sampler=decoding.SamplerConfig(**decoding.PLAIN, **settings["sampler"]),
     loop=settings["loop"],
     opt=optimizer.OptimizerConfig(**settings["optimizer"], steps=2**30),
     mesh=mesh,

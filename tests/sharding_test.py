@@ -15,13 +15,14 @@ from jax.sharding import PartitionSpec as P
 from r1 import sharding, spec
 from r1.algorithms import experts, grpo
 from r1.model import heads, transformer
-from r1.sampling import decode, engine
+from r1.sampling import engine
 from r1.sampling import requests as requests_lib
 from r1.train import optimizer, rl
 from r1.train import state as states
 from r1.train import step as steps
 from tests.algorithms import rows
 from tests.model import tiny
+from tests.sampling import settings
 
 MESHES = ({"fsdp": 4, "tensor": 2}, {"data": 2, "fsdp": 2, "tensor": 2})
 RATE = {
@@ -114,8 +115,8 @@ def test_a_device_holds_its_share_of_every_parameter_and_no_copy(sizes):
 
 
 def test_sampling_on_a_mesh_draws_the_tokens_of_one_device():
-  sampler = decode.SamplerConfig(
-    top_p=1.0, slots=4, prompt_bucket=4, chunk=4, cache_tokens=4096, layout="auto", in_flight=1
+  sampler = settings.sampler(
+    slots=4, prompt_bucket=4, chunk=4, cache_tokens=4096, layout="auto", in_flight=1
   )
   asked = [requests_lib.Request(f"q{i}", 0, 0, (i, 5, 7)[: 1 + i % 3], 6) for i in range(4)]
 

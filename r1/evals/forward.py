@@ -116,7 +116,7 @@ def continuation(params, token_BL, arrays: dict, count: int, cfg):
     jax.random.split(jax.random.key(0), B),
     0.0,
     cfg=cfg,
-    sampler=decode.plain(top_p=1.0, slots=B, prompt_bucket=length),
+    sampler=decode.SamplerConfig(**decode.PLAIN, **decode.UNPAGED, slots=B, prompt_bucket=length),
     eos=(-1,),  # no id: a comparison runs to the end
     room=count,
   )

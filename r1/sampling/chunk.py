@@ -71,7 +71,7 @@ def run(params, pool, rows: Rows, shared, own, key, temperature, *, cfg, sampler
     )
     logits_BV = heads.logits(head_DV, out.hidden_BLD, cfg)[:, 0]
     draw_B = jax.vmap(jax.random.fold_in)(key_B, position_B1[:, 0] + 1)
-    id_B, logp_B = choose.sample(draw_B, logits_BV, temperature, sampler.top_p)
+    id_B, logp_B = choose.sample(draw_B, logits_BV, temperature, sampler)
     drawn = decode.extend(drawn, t, live_B, id_B, logp_B, eos)
     return t + 1, id_B, out.cache.stacks, drawn
 

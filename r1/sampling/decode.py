@@ -18,7 +18,11 @@ LAYOUTS = ("auto", "stacked", "unrolled")
 class SamplerConfig:
   """How answers are drawn.
 
-  top_p: nucleus mass, 1 keeps every id. slots: rows decoded together. prompt_bucket: prompts are
+  top_k: how many of the likeliest ids may be drawn, 0 is every one. top_p: nucleus mass, 1 keeps
+  every id. min_p: least probability as a share of the likeliest id's, 0 keeps every id. draft:
+  who guesses tokens ahead, none or a drafter of `speculate`, in the plain loop. draft_tokens: how
+  many at a time. ngram: of how many tokens lookup wants to find an earlier place. slots: rows
+  decoded together. prompt_bucket: prompts are
   padded to this many tokens, or twice, four times, ... as many. chunk: decoding steps between two
   looks at what has finished, and the tokens of a page. cache_tokens: room of the paged cache.
   layout: of the weights: stacked, unrolled (see `unroll`), or auto: unrolled on a single CPU.
@@ -26,7 +30,12 @@ class SamplerConfig:
   another, and on CPUs two run side by side.
   """
 
+  top_k: int
   top_p: float
+  min_p: float
+  draft: str
+  draft_tokens: int
+  ngram: int
   slots: int
   prompt_bucket: int
   chunk: int
@@ -35,8 +44,16 @@ class SamplerConfig:
   in_flight: int
 
   def __post_init__(self):
+    if self.top_k < 0:
+      raise ValueError(f"top_k={self.top_k} must be >= 0; 0 keeps every id")
     if not 0 < self.top_p <= 1:
       raise ValueError(f"top_p={self.top_p} must be in (0, 1]")
+    if not 0 <= self.min_p <= 1:
+      raise ValueError(f"min_p={self.min_p} must be in [0, 1]; 0 keeps every id")
+    if self.draft not in ("none", "lookup", "mtp"):
+      raise ValueError(f"draft={self.draft!r}: choose one of none, lookup, mtp")
+    if self.draft_tokens < 1 or self.ngram < 1:
+      raise ValueError(f"draft_tokens={self.draft_tokens} and ngram={self.ngram} must be >= 1")
     for name in ("slots", "prompt_bucket", "chunk"):
       if getattr(self, name) < 1:
         raise ValueError(f"{name}={getattr(self, name)} must be >= 1")
@@ -51,22 +68,32 @@ class SamplerConfig:
       )
 
 
-def plain(*, top_p: float, slots: int, prompt_bucket: int) -> SamplerConfig:
-  """Settings for `draw` and the plain loop, which read no others."""
-  paged = {"chunk": 1, "cache_tokens": 1, "layout": "stacked", "in_flight": 1}
-  return SamplerConfig(top_p=top_p, slots=slots, prompt_bucket=prompt_bucket, **paged)
-
-
 class Drawn(struct.PyTreeNode):
   """token_BM, logp_BM: what was drawn, the end token included. length_B: how many of them count.
 
-  ended_B: False where the limit cut the row.
+  ended_B: False where the limit cut the row. drafted_B: tokens that were guessed ahead;
+  accepted_B: how many of them were drawn.
   """
 
   token_BM: jax.Array
   logp_BM: jax.Array
   length_B: jax.Array
   ended_B: jax.Array
+  drafted_B: jax.Array
+  accepted_B: jax.Array
+
+
+def nothing(rows: int, room: int) -> Drawn:
+  """No row has drawn anything yet."""
+  none_B = jnp.zeros(rows, jnp.int32)
+  return Drawn(
+    token_BM=jnp.zeros((rows, room), jnp.int32),
+    logp_BM=jnp.zeros((rows, room), jnp.float32),
+    length_B=none_B,
+    ended_B=jnp.zeros(rows, bool),
+    drafted_B=none_B,
+    accepted_B=none_B,
+  )
 
 
 def ends(id_B, eos: tuple[int, ...]):
@@ -74,19 +101,9 @@ def ends(id_B, eos: tuple[int, ...]):
   return functools.reduce(jnp.logical_or, [id_B == e for e in eos])
 
 
-def nothing(rows: int, room: int) -> Drawn:
-  """Rows before their first token."""
-  return Drawn(
-    token_BM=jnp.zeros((rows, room), jnp.int32),
-    logp_BM=jnp.zeros((rows, room), jnp.float32),
-    length_B=jnp.zeros(rows, jnp.int32),
-    ended_B=jnp.zeros(rows, bool),
-  )
-
-
 def extend(drawn: Drawn, t, live_B, id_B, logp_B, eos: tuple[int, ...]) -> Drawn:
   """One token more, in column t, for the rows that are live."""
-  return Drawn(
+  return drawn.replace(
     token_BM=drawn.token_BM.at[:, t].set(jnp.where(live_B, id_B, 0)),
     logp_BM=drawn.logp_BM.at[:, t].set(jnp.where(live_B, logp_B, 0.0)),
     length_B=drawn.length_B + live_B,
@@ -122,7 +139,7 @@ def draw(
     live_B = live(drawn)
     logits_BV = heads.logits(head_DV, hidden_B1D, cfg)[:, 0]
     draw_B = jax.vmap(jax.random.fold_in)(key_B, cache.length_B)
-    id_B, logp_B = choose.sample(draw_B, logits_BV, temperature, sampler.top_p)
+    id_B, logp_B = choose.sample(draw_B, logits_BV, temperature, sampler)
     drawn = extend(drawn, t, live_B, id_B, logp_B, eos)
     segment_B1 = live(drawn)[:, None].astype(jnp.int32)
     out = transformer.forward(

@@ -19,7 +19,7 @@ import numpy as np
 
 from r1.model import pages, unroll
 from r1.sampling import book as books
-from r1.sampling import chunk, decode
+from r1.sampling import chunk, decode, loop
 from r1.sampling import requests as requests_lib
 
 PROMPTS = 8  # prompts of one prefill; fewer are padded
@@ -79,6 +79,7 @@ def generate(
 ) -> Iterator[requests_lib.Finished]:
   """Answers every request at a temperature (0: greedy); an answer comes when it is done.
 
+  With drafts (`sampler.draft`) the plain loop answers, batch by batch.
   While the caller looks at what came, the device is at the next chunk. stop: is shown a row's
   tokens after each chunk, and may say how many of them to keep as the whole answer. stats: is
   added to.
@@ -86,6 +87,13 @@ def generate(
   """
   if temperature < 0:
     raise ValueError(f"temperature={temperature} must be >= 0; 0 is greedy")
+  if sampler.draft != "none":
+    if stop is not None:
+      raise ValueError(f"draft={sampler.draft!r} has no stop strings; set sampler.draft to none")
+    yield from loop.generate(
+      params, requests, cfg=cfg, sampler=sampler, temperature=temperature, eos=eos, seed=seed
+    )
+    return
   if sampler.layout == "unrolled" or (sampler.layout == "auto" and _on_one_cpu(cfg)):
     params, cfg = _unrolled(params, cfg), dataclasses.replace(cfg, lora=None)
   with _sender(sampler.in_flight, cfg.rules) as send:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from r1.sampling import decode
+from r1.sampling import decode, speculate
 from r1.sampling import requests as requests_lib
 
 _stream_keys = jax.jit(requests_lib.keys)
@@ -54,7 +54,8 @@ def _batch(params, batch, key, cfg, sampler, temperature, eos):
     length_B[b], limit_B[b] = len(r.prompt), r.limit
     streams[b] = requests_lib.stream(r)
   room = max(r.limit for r in batch)
-  drawn = decode.compiled(
+  draw = decode.compiled if sampler.draft == "none" else speculate.compiled
+  drawn = draw(
     params,
     jnp.asarray(prompt_BL),
     jnp.asarray(length_B),
@@ -70,5 +71,10 @@ def _batch(params, batch, key, cfg, sampler, temperature, eos):
   for b, r in enumerate(batch):
     n = int(drawn.length_B[b])
     yield requests_lib.Finished(
-      r, drawn.token_BM[b, :n], drawn.logp_BM[b, :n], not bool(drawn.ended_B[b])
+      request=r,
+      tokens=drawn.token_BM[b, :n],
+      logp=drawn.logp_BM[b, :n],
+      truncated=not bool(drawn.ended_B[b]),
+      drafted=int(drawn.drafted_B[b]),
+      accepted=int(drawn.accepted_B[b]),
     )

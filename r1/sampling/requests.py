@@ -37,12 +37,17 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Finished:
-  """tokens: the end token included. logp: nats, under what was sampled from. truncated: cut."""
+  """tokens: the end token included. logp: nats, under what was sampled from. truncated: cut.
+
+  drafted, accepted: how many tokens were guessed ahead, and how many of these were drawn.
+  """
 
   request: Request
   tokens: np.ndarray
   logp: np.ndarray
   truncated: bool
+  drafted: int = 0
+  accepted: int = 0
 
 
 def check(request: Request, context: int) -> None:

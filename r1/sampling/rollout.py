@@ -129,4 +129,6 @@ def _sample(question: records.Question, answer: requests_lib.Finished, text: str
     prompt_length=len(answer.request.prompt),
     logp=answer.logp,
     response=responses.Response(text=text, tokens=len(answer.tokens), truncated=answer.truncated),
+    drafted=answer.drafted,
+    accepted=answer.accepted,
   )

@@ -23,9 +23,10 @@ class RlConfig:
   """The loop around the loss.
 
   limit, temperature: ((update, value), ...) schedules of the longest answer in tokens and of the
-  sampling temperature. reference_every: updates between hard refreshes of the KL reference, 0 for
-  never. canaries_every: rollouts between trials of known reward hacks. patience: updates with NaN
-  in a row before the run stops.
+  sampling temperature. top_k, top_p, min_p: the sampler's filters, which training refuses.
+  reference_every: updates between hard refreshes of the KL reference, 0 for never. canaries_every:
+  rollouts between trials of known reward hacks. patience: updates with NaN in a row before the run
+  stops.
   """
 
   seed: int
@@ -34,7 +35,9 @@ class RlConfig:
   template: str
   limit: tuple[tuple[int, int], ...]
   temperature: tuple[tuple[int, float], ...]
+  top_k: int
   top_p: float
+  min_p: float
   reference_every: int
   checkpoint_every: int
   keep: int
@@ -44,10 +47,11 @@ class RlConfig:
   def __post_init__(self):
     schedule.check("limit", self.limit)
     schedule.check("temperature", self.temperature)
-    if self.top_p != 1:
+    if (self.top_k, self.top_p, self.min_p) != (0, 1, 0):
       raise ValueError(
-        f"top_p={self.top_p}: the sampler would renormalise over the nucleus and the trainer not, "
-        "which biases every ratio; train at top_p=1 (TRL #6789, verl #6240)"
+        f"top_k={self.top_k}, top_p={self.top_p}, min_p={self.min_p}: the sampler would "
+        "renormalise over the ids that are left and the trainer not, which biases every ratio; "
+        "train at top_k=0, top_p=1, min_p=0 (TRL #6789, verl #6240)"
       )
     if min(value for _, value in self.limit) < 1:
       raise ValueError(f"limit={self.limit}: an answer needs room for one token at least")
@@ -249,7 +253,10 @@ def rollout_metrics(scored: Scored, cfg: grpo.GrpoConfig) -> dict[str, float]:
   """
   samples = scored.samples
   spread_Q = np.any(np.reshape(scored.advantage_B, (-1, cfg.group)) != 0, axis=1)
-  return combine.metrics(scored.rewards) | {
+  found = combine.metrics(scored.rewards)
+  if drafted := sum(s.drafted for s in samples):
+    found["sampler/accepted"] = sum(s.accepted for s in samples) / drafted
+  return found | {
     "response/length": float(np.mean([s.length for s in samples])),
     "response/truncated": float(np.mean([s.response.truncated for s in samples])),
     "group/informative": float(np.mean(spread_Q)),

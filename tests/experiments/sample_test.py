@@ -13,6 +13,7 @@ from experiments import sample
 from r1 import spec
 from r1.data.worlds import arithmetic
 from r1.model import config, transformer
+from r1.sampling import decode
 from r1.text import tokenizer
 from r1.train import workdir
 
@@ -49,14 +50,15 @@ def test_wrong_use_says_what_to_type(tmp_path):
   assert f"{tmp_path} is no workdir of r1" in done.stderr
 
 
-def test_where_a_draw_is_cut_changes_no_token(monkeypatch):
+def test_where_a_draw_is_cut_and_who_guesses_ahead_change_no_token(monkeypatch):
   model = tiny_model()
-  given = types.SimpleNamespace(limit=20, temperature=1.0, top_p=1.0, seed=0)
   drawn = []
-  for chunk in (5, 20):
+  for chunk, draft in ((5, "none"), (20, "none"), (20, "lookup")):
     monkeypatch.setattr(sample, "CHUNK", chunk)
+    plain = decode.PLAIN | {"draft": draft}
+    given = types.SimpleNamespace(**plain, limit=20, temperature=1.0, seed=0)
     drawn.append(list(sample.draw(model, "short", "what is 3 + 4 ?", given)))
-  assert drawn[0] == drawn[1]
+  assert drawn[0] == drawn[1] == drawn[2]
   assert len(drawn[0]) > 5
 
 

@@ -13,9 +13,10 @@ from experiments import sample, sft
 from r1.algorithms import minibatch
 from r1.data import questions
 from r1.model import config, transformer
-from r1.sampling import decode, rollout
+from r1.sampling import rollout
 from r1.train import checkpoint, metrics, pretrain, state, workdir
 from tests.experiments import runs, tiny_run, tiny_sft
+from tests.sampling import settings
 
 
 def untrained(model, world, opt, cfg, report):
@@ -206,8 +207,8 @@ def test_the_model_can_be_asked_and_answers_with_what_it_learned(finished):
     rollout=0,
     limit=16,
     cfg=model.cfg,
-    sampler=decode.SamplerConfig(
-      top_p=1.0, slots=4, prompt_bucket=16, chunk=4, cache_tokens=4096, layout="auto", in_flight=1
+    sampler=settings.sampler(
+      slots=4, prompt_bucket=16, chunk=4, cache_tokens=4096, layout="auto", in_flight=1
     ),
     temperature=1.0,
     seed=0,

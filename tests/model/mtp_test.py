@@ -79,6 +79,45 @@ def test_a_segments_last_token_predicts_nothing_and_disturbs_no_other():
   assert np.isfinite(after).all()
 
 
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_pair_by_pair_with_a_cache_gives_what_a_whole_row_gives(kind):
+  """Rows of unlike lengths, in pieces of 3 and 1; what is cut back leaves no trace."""
+  cfg = CONFIGS[kind]
+  params, documents = tiny.params(cfg), tiny.documents([9, 5], cfg)
+  out_BLD = [tiny.alone(tokens, cfg, params) for tokens in documents]
+  held, found = mtp.empty(cfg, 2, 12), [[], []]
+  for start in (0, 3, 6, 7):
+    width = 3 if start < 6 else 1
+    given = pieces(documents, out_BLD, start, width)
+    held = grow(params, *(17 + 0 * x for x in given[:2]), *given[2:], cfg, held)[1].replace(
+      length_B=held.length_B
+    )  # another token and another output, taken back
+    hidden_BLD, held = grow(params, *given, cfg, held)
+    for b, real in enumerate(given[3].sum(axis=1)):
+      found[b].append(np.asarray(hidden_BLD[b, :real]))
+  assert held.length_B.tolist() == [8, 4]
+  for tokens, got in zip(documents, found, strict=True):
+    want_LD = exactly(params, tokens, cfg)
+    np.testing.assert_allclose(np.concatenate(got), want_LD, rtol=1e-4, atol=2e-5)
+
+
+@functools.partial(tiny.jit, static_argnames="cfg")
+def grow(params, hidden_BLD, next_BL, position_BL, segment_BL, cfg, held):
+  return mtp.extend(params, hidden_BLD, next_BL, position_BL, segment_BL, cfg, held)
+
+
+def pieces(documents, out_BLD, start, width):
+  """(hidden_BLD, next_BL, position_BL, segment_BL) of pairs start .. start + width of each."""
+  hidden_BLD = np.zeros((len(documents), width, out_BLD[0].shape[1]), np.float32)
+  next_BL, segment_BL = (np.zeros((len(documents), width), np.int32) for _ in range(2))
+  for b, (tokens, out_LD) in enumerate(zip(documents, out_BLD, strict=True)):
+    new = tokens[start + 1 : start + 1 + width]
+    hidden_BLD[b, : len(new)] = out_LD[start : start + len(new)]
+    next_BL[b, : len(new)], segment_BL[b, : len(new)] = new, 1
+  position_BL = np.zeros_like(next_BL) + np.arange(start, start + width, dtype=np.int32)
+  return hidden_BLD, next_BL, position_BL, segment_BL
+
+
 def test_the_layer_has_a_block_of_the_last_stack_and_two_square_matrices():
   cfg = presets.config("tiny-deepseek-v3", tiny.RUNTIME)
   specs = mtp.specs(cfg)

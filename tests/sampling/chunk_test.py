@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 
 from r1.model import pages
-from r1.sampling import book, chunk, decode
+from r1.sampling import book, chunk
 from tests.model import tiny
+from tests.sampling import settings
 
 CFG = tiny.config(ids=29)
 PARAMS = tiny.params(CFG)
-SAMPLER = decode.SamplerConfig(
-  top_p=1.0, slots=3, prompt_bucket=4, chunk=4, cache_tokens=24, layout="stacked", in_flight=1
+SAMPLER = settings.sampler(
+  slots=3, prompt_bucket=4, chunk=4, cache_tokens=24, layout="stacked", in_flight=1
 )
 BOOK = book.Book(6, 4)
 

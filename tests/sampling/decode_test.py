@@ -9,10 +9,11 @@ import pytest
 
 from r1.sampling import decode
 from tests.model import reference, tiny
+from tests.sampling import settings
 
 CFG = tiny.config(ids=29, tied=False)
 PARAMS = tiny.params(CFG)
-SAMPLER = decode.plain(top_p=1.0, slots=6, prompt_bucket=4)
+SAMPLER = settings.sampler(slots=6, prompt_bucket=4)
 PROMPTS = [[3, 1, 0, 2], [7, 0], [5, 6, 7, 0], [9], [9], [28, 27, 26]]
 
 
@@ -142,7 +143,13 @@ def test_any_of_several_ids_ends():
   ],
 )
 def test_settings_that_make_no_sense_are_refused(changes, message):
-  settings = {"top_p": 1.0, "slots": 6, "prompt_bucket": 4, "chunk": 8, "cache_tokens": 64}
-  settings |= {"layout": "auto", "in_flight": 1} | changes
+  given = decode.PLAIN | {
+    "top_p": 1.0,
+    "slots": 6,
+    "prompt_bucket": 4,
+    "chunk": 8,
+    "cache_tokens": 64,
+  }
+  given |= {"layout": "auto", "in_flight": 1} | changes
   with pytest.raises(ValueError, match=message):
-    decode.SamplerConfig(**settings)
+    decode.SamplerConfig(**given)

@@ -10,9 +10,10 @@ import pytest
 from r1.algorithms import logp as token_logp
 from r1.data import packing
 from r1.model import lora, presets
-from r1.sampling import chunk, decode, engine, loop
+from r1.sampling import chunk, engine, loop
 from r1.sampling import requests as requests_lib
 from tests.model import tiny
+from tests.sampling import settings
 
 CFG = tiny.config(ids=29, tied=False)
 PARAMS = tiny.params(CFG)
@@ -29,23 +30,16 @@ def asked(limits=(12, 3, 12, 12, 12), samples=2, rollout=0):
   ]
 
 
-def settings(*, slots=4, bucket=6, chunk=4, cache_tokens=512, layout="unrolled", in_flight=1):
-  return decode.SamplerConfig(
-    top_p=1.0,
-    slots=slots,
-    prompt_bucket=bucket,
-    chunk=chunk,
-    cache_tokens=cache_tokens,
-    layout=layout,
-    in_flight=in_flight,
-  )
+def configured(*, bucket=6, **changes):
+  small = {"slots": 4, "chunk": 4, "cache_tokens": 512, "layout": "unrolled", "in_flight": 1}
+  return settings.sampler(prompt_bucket=bucket, **small | changes)
 
 
 def answer(
   requests, *, params=PARAMS, cfg=CFG, temperature=0.8, eos=EOS, seed=7, by=engine, **changes
 ):
   """The answers in the order of the requests."""
-  sampler = settings(**changes)
+  sampler = configured(**changes)
   requests = [dataclasses.replace(r, index=i) for i, r in enumerate(requests)]
   found = by.generate(
     params, iter(requests), cfg=cfg, sampler=sampler, temperature=temperature, eos=eos, seed=seed
@@ -201,7 +195,7 @@ def test_too_small_a_cache_puts_rows_back_and_changes_nothing():
     PARAMS,
     requests,
     cfg=CFG,
-    sampler=settings(slots=4, chunk=2, cache_tokens=20),
+    sampler=configured(slots=4, chunk=2, cache_tokens=20),
     temperature=0.8,
     eos=EOS,
     seed=7,
@@ -246,7 +240,7 @@ def test_a_stop_cuts_the_answer_and_is_no_truncation():
     PARAMS,
     [target.request],
     cfg=CFG,
-    sampler=settings(),
+    sampler=configured(),
     temperature=0.8,
     eos=EOS,
     seed=7,
@@ -264,7 +258,7 @@ def test_answers_come_as_they_finish_and_slots_are_filled_again():
   requests = [requests_lib.Request(f"q{i}", 0, 0, (3, 1), n, index=i) for i, n in enumerate(limits)]
   stats = engine.Stats()
   given = {"cfg": CFG, "temperature": 0.8, "eos": (30,), "seed": 7, "stats": stats}
-  found = engine.generate(PARAMS, requests, sampler=settings(slots=2, chunk=3), **given)
+  found = engine.generate(PARAMS, requests, sampler=configured(slots=2, chunk=3), **given)
   assert [f.request.index for f in found] == [*range(1, 10), 0]
   assert stats.tokens == sum(limits)
   # Nine short answers pass through the second slot while the first one is busy; then it is alone.
@@ -276,7 +270,7 @@ def test_a_prompt_is_computed_once_for_its_group():
   stats = engine.Stats()
   requests = [requests_lib.Request("q", s, 0, tuple(range(1, 10)), 4) for s in range(8)]
   given = {"cfg": CFG, "temperature": 0.8, "eos": (30,), "seed": 7, "stats": stats}
-  assert len(list(engine.generate(PARAMS, requests, sampler=settings(slots=8), **given))) == 8
+  assert len(list(engine.generate(PARAMS, requests, sampler=configured(slots=8), **given))) == 8
   assert stats.prefilled == 8
 
 
@@ -295,6 +289,18 @@ def test_nothing_compiles_after_the_second_rollout_while_answers_grow():
   before = rollout(1, 7)
   assert rollout(2, 14) == before
   assert rollout(3, 40) == before
+
+
+def test_a_drafter_changes_nothing_but_how_many_forwards_it_takes():
+  drafted = answer(asked(), draft="lookup", draft_tokens=2, ngram=1)
+  for a, b in zip(answered(), drafted, strict=True):
+    same(a, b)
+    assert (a.drafted, a.accepted) == (0, 0)
+    assert 0 <= b.accepted <= min(b.drafted, len(b.tokens))
+  assert sum(f.accepted for f in drafted) > 0
+  given = {"cfg": CFG, "temperature": 0.8, "eos": EOS, "seed": 7, "stop": lambda tokens: None}
+  with pytest.raises(ValueError, match="draft='lookup' has no stop strings"):
+    list(engine.generate(PARAMS, asked(), sampler=configured(draft="lookup"), **given))
 
 
 def test_the_order_of_requests_changes_nothing():

@@ -2,9 +2,10 @@
 
 import pytest
 
-from r1.sampling import decode, loop
+from r1.sampling import loop
 from r1.sampling import requests as requests_lib
 from tests.model import tiny
+from tests.sampling import settings
 
 CFG = tiny.config(ids=29)
 PARAMS = tiny.params(CFG)
@@ -12,7 +13,7 @@ ASKED = [requests_lib.Request(f"q{i}", 0, 0, (i, 3), 4 + i) for i in range(5)]
 
 
 def generate(asked, temperature=0.8):
-  sampler = decode.plain(top_p=1.0, slots=2, prompt_bucket=4)
+  sampler = settings.sampler(slots=2, prompt_bucket=4)
   given = {"cfg": CFG, "sampler": sampler, "temperature": temperature, "eos": (4,), "seed": 0}
   return list(loop.generate(PARAMS, iter(asked), **given))
 

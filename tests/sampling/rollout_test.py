@@ -8,13 +8,14 @@ import pytest
 
 from r1.algorithms import minibatch
 from r1.data import questions as records
-from r1.sampling import decode, rollout
+from r1.sampling import rollout
 from r1.text import templates
 from r1.text import tokenizer as tokenizers
 from tests.model import tiny
+from tests.sampling import settings
 
-SAMPLER = decode.SamplerConfig(
-  top_p=1.0, slots=8, prompt_bucket=8, chunk=4, cache_tokens=4096, layout="auto", in_flight=1
+SAMPLER = settings.sampler(
+  slots=8, prompt_bucket=8, chunk=4, cache_tokens=4096, layout="auto", in_flight=1
 )
 QUESTIONS = [
   records.Question(id="first", prompt="what is 3 + 4 ?", answer="7"),

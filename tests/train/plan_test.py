@@ -2,8 +2,8 @@
 
 import re
 
-from r1.sampling import decode
 from r1.train import plan, rl
+from tests.sampling import settings
 from tests.train import tiny
 from tests.train.rl_test import RL
 
@@ -14,7 +14,7 @@ def lines(devices=1, **changes):
     rl.RlConfig(**(RL | {"questions_per_rollout": 512, "rollouts": 650} | changes)),
     tiny.grpo_config(group=16),
     tiny.batch_config(minibatches=16),
-    decode.plain(top_p=1.0, slots=64, prompt_bucket=8),
+    settings.sampler(slots=64, prompt_bucket=8),
     devices=devices,
     rate=1e9,
   )

@@ -22,7 +22,9 @@ RL = {
   "template": "short",
   "limit": ((0, 24),),
   "temperature": ((0, 1.0),),
+  "top_k": 0,
   "top_p": 1.0,
+  "min_p": 0.0,
   "reference_every": 0,
   "checkpoint_every": 1,
   "keep": 1,
@@ -212,6 +214,17 @@ def test_old_log_probabilities_are_those_of_the_weights_that_sampled(rollout):
   assert rl.rollout_metrics(scored, tiny.grpo_config())["sampler/logp_gap"] < 1e-5
 
 
+def test_the_share_of_accepted_drafts_is_logged_where_there_are_drafts(rollout):
+  _, scored, _, _ = rollout
+  cfg = tiny.grpo_config()
+  assert "sampler/accepted" not in rl.rollout_metrics(scored, cfg)
+  samples = [
+    dataclasses.replace(s, drafted=8, accepted=i % 2) for i, s in enumerate(scored.samples)
+  ]
+  scored = dataclasses.replace(scored, samples=samples)
+  assert rl.rollout_metrics(scored, cfg)["sampler/accepted"] == 1 / 16
+
+
 def test_the_temperature_belongs_to_old_new_and_reference_alike(rollout):
   """TRL #3029: scored at another temperature, the sampler's numbers are not met."""
   weights, scored, _, _ = rollout
@@ -287,7 +300,9 @@ def test_answers_that_leave_no_room_at_all_are_told_by_their_settings():
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"top_p": 0.95}, "top_p=0.95: the sampler would renormalise"),
+    ({"top_p": 0.95}, "top_k=0, top_p=0.95, min_p=0.0: the sampler would renormalise"),
+    ({"top_k": 20}, "top_k=20, top_p=1.0, min_p=0.0: the sampler would renormalise"),
+    ({"min_p": 0.1}, "top_k=0, top_p=1.0, min_p=0.1: the sampler would renormalise"),
     ({"temperature": ((0, 1.0), (9, 0.0))}, "training needs samples, so above 0"),
     ({"limit": ((5, 24),)}, "limit="),
     ({"keep": 0}, "keep=0 must be >= 1"),

@@ -9,9 +9,10 @@ from r1.algorithms import grpo, minibatch
 from r1.data import questions, responses
 from r1.data.worlds import arithmetic
 from r1.model import config, transformer
-from r1.sampling import decode, rollout
+from r1.sampling import rollout
 from r1.train import optimizer, pretrain, state
 from tests.algorithms import rows
+from tests.sampling import settings
 
 MODEL = config.PLAIN | {
   "D": 16,
@@ -68,8 +69,8 @@ OPTIMIZER = {
   "weight_decay": 0.1,
   "clip": 1.0,
 }
-SAMPLER = decode.SamplerConfig(
-  top_p=1.0, slots=8, prompt_bucket=16, chunk=4, cache_tokens=4096, layout="auto", in_flight=1
+SAMPLER = settings.sampler(
+  slots=8, prompt_bucket=16, chunk=4, cache_tokens=4096, layout="auto", in_flight=1
 )
 
 
