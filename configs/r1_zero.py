@@ -52,17 +52,7 @@ def tiny(a) -> ml_collections.ConfigDict:
   c.grpo = algorithm()
   c.experts = {"balance": 0.0, "bias_rate": 0.0}  # a mixture keeps its router's bias in RL
   c.batch = {"row_tokens": 128, "microbatch_tokens": 1024, "minibatches": 4}
-  c.sampler = {
-    "slots": 128,
-    "prompt_bucket": 32,
-    "chunk": 16,
-    "cache_tokens": 24_576,  # 128 slots hold 192 tokens each
-    "layout": "auto",
-    "in_flight": 2,
-    "draft": "none",  # or lookup, or mtp where the model has that layer
-    "draft_tokens": 3,
-    "ngram": 3,
-  }
+  c.sampler = sampler()
   c.reward = {
     "accuracy": 1.0,
     "format": 0.1,
@@ -84,6 +74,21 @@ def tiny(a) -> ml_collections.ConfigDict:
   c.eval = {"questions": 512, "wide": 128, "samples": 16, "limit": 108, "seed": 1234}
   c.update(common.machine(a))
   return c
+
+
+def sampler() -> dict:
+  """Continuous batching on two CPU cores."""
+  return {
+    "slots": 128,
+    "prompt_bucket": 32,
+    "chunk": 16,
+    "cache_tokens": 24_576,  # 128 slots hold 192 tokens each
+    "layout": "auto",
+    "in_flight": 2,
+    "draft": "none",  # or lookup, or mtp where the model has that layer
+    "draft_tokens": 3,
+    "ngram": 3,
+  }
 
 
 def shaping(limit: int) -> dict:

@@ -56,15 +56,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   }
   longest = a.prompt + a.cap
   c.batch = {"row_tokens": longest, "microbatch_tokens": 8 * longest, "minibatches": 1}
-  slots, whole = a.slots or a.questions * a.group, -(-a.prompt // 32) * 32 + -(-a.cap // 32) * 32
-  c.sampler = {
-    "slots": slots,
-    "prompt_bucket": a.prompt,
-    "chunk": 32,
-    "cache_tokens": slots * whole,
-    "layout": "auto",
-    "in_flight": 1 if slots % 2 else 2,
-  }
+  c.sampler = sampler(a)
   c.loop = False  # True: the plain batch loop samples
   c.optimizer = common.ADAM | {
     "learning_rate": 1e-5,
@@ -77,6 +69,20 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   c.runtime = common.runtime() | (common.ACCELERATOR if a.model else {})
   c.runtime.attention_block = min(longest, 256)  # a row of 160 tokens is no two blocks of 128
   return c
+
+
+def sampler(a) -> dict:
+  """A cache with room for every slot's longest answer."""
+  slots = a.slots or a.questions * a.group
+  pages = -(-a.prompt // 32) + -(-a.cap // 32)
+  return {
+    "slots": slots,
+    "prompt_bucket": a.prompt,
+    "chunk": 32,
+    "cache_tokens": slots * pages * 32,
+    "layout": "auto",
+    "in_flight": 1 if slots % 2 else 2,
+  }
 
 
 def letters() -> dict:

@@ -56,7 +56,8 @@ def lower(name: str, config, cfg, mesh, prompt: int) -> tuple[str, jax.stages.Lo
     return what, fit.update(params, tx, loss, mixture.bias_rate, (most, *shape), cfg, mesh)
   if name == "score":
     return "{} rows x {:,} tokens".format(*shape), fit.score(params, shape, cfg, mesh)
-  sampler = decode.SamplerConfig(**config.sampler, top_p=config.rl.top_p)
+  filters = {name: config.rl[name] for name in ("top_k", "top_p", "min_p")}
+  sampler = decode.SamplerConfig(**config.sampler, **filters)
   slots = prompt + max(most for _, most in config.rl.limit)
   cache = fit.cache(cfg, sampler.slots, slots, mesh)
   what = f"{sampler.slots} rows, cache of {slots:,} slots with {cost.held(cache) / 1e9:.2f} GB"
@@ -65,7 +66,7 @@ def lower(name: str, config, cfg, mesh, prompt: int) -> tuple[str, jax.stages.Lo
     step = functools.partial(fit.prefill_step, cfg=cfg)
   else:
     given = fit.decoding(cfg, sampler.slots, mesh)
-    step = functools.partial(fit.decode_step, cfg=cfg, top_p=sampler.top_p)
+    step = functools.partial(fit.decode_step, cfg=cfg, sampler=sampler)
   return what, cost.in_place(step, cache, params, *given)
 
 

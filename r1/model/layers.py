@@ -35,9 +35,10 @@ def turn(weight, inputs: int) -> Turned:
 
 def product(equation: str, x, weight):
   """einsum(equation, x, weight), where the weight's first axes meet x's last ones."""
+  inputs = len(_contracted(equation))
   if not isinstance(weight, Turned):
-    return jnp.einsum(equation, x, weight)
-  rows = x.shape[: -len(_contracted(equation))]
+    return jnp.tensordot(x, weight, inputs)
+  rows = x.shape[:-inputs]
   x_TD = x.reshape(math.prod(rows), -1)
   y_OT = jax.lax.dot_general(weight.weight_OD, x_TD, (((1,), (1,)), ((), ())))
   return y_OT.T.reshape(*rows, *weight.shape)
@@ -99,8 +100,8 @@ def mlp(p, x_BLD, real_BL, cfg):
     gate_BLF, up_BLF = jnp.split(product("BLD,DF->BLF", x_BLD, p["gate_up"]), 2, axis=-1)
     hidden_BLF = jax.nn.silu(gate_BLF) * up_BLF
   elif cfg.feed_bias:
-    gate_BLF = jnp.einsum("BLD,DF->BLF", x_BLD, p["gate_DF"]) + p["gate_bias_F"][None, None]
-    up_BLF = jnp.einsum("BLD,DF->BLF", x_BLD, p["up_DF"]) + p["up_bias_F"][None, None]
+    gate_BLF = product("BLD,DF->BLF", x_BLD, p["gate_DF"]) + p["gate_bias_F"][None, None]
+    up_BLF = product("BLD,DF->BLF", x_BLD, p["up_DF"]) + p["up_bias_F"][None, None]
     hidden_BLF = jax.nn.silu(gate_BLF) * up_BLF
   else:
     hidden_BLF = swiglu(x_BLD, p["gate_DF"], p["up_DF"])

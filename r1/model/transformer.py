@@ -44,6 +44,42 @@ def windows(cfg) -> dict:
   return found
 
 
+def _new(segment_BL):
+  """How many tokens each row brings."""
+  return jnp.sum(segment_BL > 0, axis=1, dtype=jnp.int32)
+
+
+def _after(cache, stacks: dict, segment_BL):
+  """The cache with these buffers; only rows of their own count their tokens."""
+  if cache is None:
+    return None
+  cache = cache.replace(stacks=stacks)
+  if not isinstance(cache, cache_lib.Cache):
+    return cache
+  return cache.replace(length_B=cache.length_B + _new(segment_BL))
+
+
+def _places(position_BL, segment_BL, parent_BL, cache) -> attention.Places:
+  """Where queries and keys stand: the keys are the tokens themselves, or what a cache holds."""
+  at_key = position_BL, segment_BL
+  if isinstance(cache, cache_lib.Cache):
+    at_key = cache_lib.seen(cache, _new(segment_BL))
+  elif isinstance(cache, pages.Paged):
+    at_key = pages.seen(cache, position_BL)
+  return attention.Places(position_BL, segment_BL, *at_key, parent_BL=parent_BL)
+
+
+def _each(layers_Z, x_BLD, cos_sin, places, buffers, cache, cfg, stack: str):
+  """(x_BLD, the cache's buffers) behind layers that `unroll` has taken apart."""
+  grown, window_Z = [], windows(cfg)[stack]
+  for z, p in enumerate(layers_Z):
+    held = None if buffers is None else cache_lib.Held(buffers[z], 0, z, stack, cache)
+    at = places.replace(window=None if window_Z is None else window_Z[z])
+    x_BLD, own, _ = block.block(p, x_BLD, cos_sin, at, held, cfg, stack)
+    grown.append(own)
+  return x_BLD, tuple(grown)
+
+
 def forward(
   params,
   token_BL,
@@ -67,12 +103,7 @@ def forward(
   if parent_BL is not None:
     dims.check(token_BL=token_BL, parent_BL=parent_BL)
     assert cache is None, "the rows of a cache are one segment each"
-  at_key, new_B = (position_BL, segment_BL), jnp.sum(segment_BL > 0, axis=1, dtype=jnp.int32)
-  if isinstance(cache, cache_lib.Cache):
-    at_key = cache_lib.seen(cache, new_B)
-  elif isinstance(cache, pages.Paged):
-    at_key = pages.seen(cache, position_BL)
-  places = attention.Places(position_BL, segment_BL, *at_key, parent_BL=parent_BL)
+  places = _places(position_BL, segment_BL, parent_BL, cache)
   cos_sin = block.rotary(position_BL, cfg)
   dtype, scale = jnp.dtype(cfg.dtype), cfg.lora.scale if cfg.lora else 0.0
   x_BLD = block.embed(params, token_BL, cfg)
@@ -94,25 +125,17 @@ def forward(
     given = params[name], adapters, z_Z, windows(cfg)[name]
     return jax.lax.scan(layer, (x_BLD, buffers), given)
 
-  def unrolled(name: str, x_BLD, buffers):
-    grown = []
-    for z, p in enumerate(params[name]):
-      held = None if buffers is None else cache_lib.Held(buffers[z], 0, z, name, cache)
-      at = places.replace(window=None if windows(cfg)[name] is None else windows(cfg)[name][z])
-      x_BLD, own, _ = block.block(p, x_BLD, cos_sin, at, held, cfg, name)
-      grown.append(own)
-    return (x_BLD, tuple(grown)), ({}, None)
-
   stacks, aux, between = {}, {}, [x_BLD[None]]
   for name, _ in cfg.stacks:
     buffers = None if cache is None else cache.stacks[name]
-    through = unrolled if isinstance(params[name], tuple) else run
-    (x_BLD, stacks[name]), (aux[name], after_ZBLD) = through(name, x_BLD, buffers)
+    if isinstance(params[name], tuple):
+      given = params[name], x_BLD, cos_sin, places, buffers, cache, cfg, name
+      x_BLD, stacks[name] = _each(*given)
+      aux[name], after_ZBLD = {}, None
+    else:
+      (x_BLD, stacks[name]), (aux[name], after_ZBLD) = run(name, x_BLD, buffers)
     between.append(after_ZBLD)
   hidden_BLD = layers.rms_norm(x_BLD, params["norm_D"], cfg.norm_eps)
-  if cache is not None:
-    cache = cache.replace(stacks=stacks)
-  if isinstance(cache, cache_lib.Cache):
-    cache = cache.replace(length_B=cache.length_B + new_B)
+  cache = _after(cache, stacks, segment_BL)
   layer_ZBLD = jnp.concatenate(between) if every_layer else None
   return Output(hidden_BLD, cache, {k: v for k, v in aux.items() if v}, layer_ZBLD)

@@ -68,6 +68,12 @@ class SamplerConfig:
       )
 
 
+# What a sampler without filters and drafts leaves out.
+PLAIN = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "draft": "none", "draft_tokens": 1, "ngram": 1}
+# What the plain loop does not read.
+UNPAGED = {"chunk": 1, "cache_tokens": 1, "layout": "stacked", "in_flight": 1}
+
+
 class Drawn(struct.PyTreeNode):
   """token_BM, logp_BM: what was drawn, the end token included. length_B: how many of them count.
 

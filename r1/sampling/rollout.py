@@ -18,7 +18,7 @@ class Sample:
   """One answer to one question, token for token as it was drawn.
 
   tokens: prompt and answer, the end token included; never re-encoded from text. logp: the
-  sampler's own, of the answer's tokens, in nats.
+  sampler's own, of the answer's tokens, in nats. drafted, accepted: as in `requests.Finished`.
   """
 
   question: records.Question
@@ -27,6 +27,8 @@ class Sample:
   prompt_length: int
   logp: np.ndarray
   response: responses.Response
+  drafted: int = 0
+  accepted: int = 0
 
   @property
   def length(self) -> int:

@@ -89,12 +89,12 @@ def prefill_step(cache, params, token_BL, position_BL, segment_BL, *, cfg):
   return out.cache, out.hidden_BLD
 
 
-def decode_step(cache, params, id_B, key_B, temperature, *, cfg, top_p: float):
+def decode_step(cache, params, id_B, key_B, temperature, *, cfg, sampler):
   """(the cache grown by one token a row, the next id_B and its logp_B)."""
   segment_B1 = jnp.ones_like(id_B)[:, None]
   out = transformer.forward(params, id_B[:, None], cache.length_B[:, None], segment_B1, cfg, cache)
   logits_BV = heads.logits(heads.matrix(params, cfg), out.hidden_BLD, cfg)[:, 0]
-  return out.cache, choose.sample(key_B, logits_BV, temperature, top_p)
+  return out.cache, choose.sample(key_B, logits_BV, temperature, sampler)
 
 
 def decoding(cfg, rows: int, mesh):

@@ -1,5 +1,6 @@
 """Attention over pages equals attention over the same tokens in rows."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ def entries(listed, lanes):
   for i, (page, start, fill, readers) in enumerate(listed):
     page_I[i], start_I[i], fill_I[i] = page, start, fill
     reader_IG[i, : len(readers)] = readers
-  return pages.Entries(page_I, start_I, fill_I, reader_IG, np.int32(len(listed)))
+  return pages.Entries(*map(jnp.asarray, (page_I, start_I, fill_I, reader_IG, len(listed))))
 
 
 @pytest.mark.parametrize("window", [None, 5])
@@ -31,10 +32,11 @@ def test_shared_and_own_pages_join_to_the_oracle(window):
   page and fresh ones alone; row 2 nothing but fresh ones."""
   pool = {"key_ZBNKM": normal(1, 6, N, K, M), "value_ZBNMK": normal(1, 6, N, M, K)}
   fresh = {"key_ZBNKM": normal(1, 3, N, K, M), "value_ZBNMK": normal(1, 3, N, M, K)}
-  query, key, value = normal(3, 1, H, K), normal(3, 1, N, K), normal(3, 1, N, K)
+  pool, fresh = jax.tree.map(jnp.asarray, (pool, fresh))
+  query, key, value = jnp.asarray(normal(3, 1, H, K)), normal(3, 1, N, K), normal(3, 1, N, K)
   shared, own = entries([(3, 0, 3, [0, 1])], 2), entries([(1, 3, 4, [0])], 1)
   paged = pages.Paged({"": fresh}, jnp.int32(1), {"": pool}, shared, own)
-  position_BL = np.array([[8], [4], [1]], np.int32)
+  position_BL = jnp.array([[8], [4], [1]], jnp.int32)
   places = attention.Places(
     position_BL,
     np.ones((3, 1), np.int32),

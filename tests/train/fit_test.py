@@ -17,6 +17,7 @@ from r1.train import cost, fit, optimizer, rl
 from tests import sharding_test
 from tests.algorithms import rows
 from tests.model import tiny
+from tests.sampling import settings
 
 SIZES = {"data": 2, "fsdp": 2, "tensor": 2}
 CFG = dataclasses.replace(sharding_test.CFG, rules=sharding.FSDP_TENSOR)
@@ -88,7 +89,7 @@ def test_prefill_and_decoding_take_the_caches_place(mesh):
   cache = fit.cache(CFG, 8, 32, mesh)
   prefill = functools.partial(fit.prefill_step, cfg=CFG)
   assert cost.overhead(prefill, cache, params, *fit.prompts(CFG, (8, 16), mesh)) > 0
-  decode = functools.partial(fit.decode_step, cfg=CFG, top_p=1.0)
+  decode = functools.partial(fit.decode_step, cfg=CFG, sampler=settings.sampler())
   assert cost.overhead(decode, cache, params, *fit.decoding(CFG, 8, mesh)) > 0
 
 
@@ -105,6 +106,8 @@ def test_the_described_decoding_step_is_greedy_decoding():
   )
   np.testing.assert_allclose(hidden_BLD, whole.hidden_BLD[:, :3], atol=1e-5)
   key_B = jax.random.split(jax.random.key(0), 2)
-  cache, (id_B, _) = fit.decode_step(cache, params, token_BL[:, 3], key_B, 0.0, cfg=cfg, top_p=1.0)
+  cache, (id_B, _) = fit.decode_step(
+    cache, params, token_BL[:, 3], key_B, 0.0, cfg=cfg, sampler=settings.sampler()
+  )
   np.testing.assert_array_equal(id_B, np.argmax(logits_BLV[:, -1], axis=-1))
   np.testing.assert_array_equal(cache.length_B, [4, 4])

@@ -9,6 +9,7 @@ from r1.algorithms import experts
 from r1.model import presets
 from r1.train import cost, fit, optimizer, rl, topology
 from tests.algorithms import rows
+from tests.sampling import settings
 
 RUNTIME = {
   "dtype": "bfloat16",
@@ -56,7 +57,7 @@ def test_an_update_of_16_rows_of_32k_tokens_needs_at_most_24_gigabytes_a_chip(de
 def test_decoding_updates_its_cache_in_place(described):
   """28 layers of 64 rows x 4,096 slots, split over four chips by heads."""
   mesh = described("v5p:2x2x1", {"tensor": 4})
-  step = functools.partial(fit.decode_step, cfg=CFG, top_p=1.0)
+  step = functools.partial(fit.decode_step, cfg=CFG, sampler=settings.sampler())
   with sharding.on(mesh):
     params, cache = fit.weights(CFG, "bfloat16", mesh), fit.cache(CFG, 64, 4096, mesh)
     share = cost.overhead(step, cache, params, *fit.decoding(CFG, 64, mesh))
