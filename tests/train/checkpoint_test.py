@@ -203,7 +203,8 @@ def test_a_resumed_update_is_bit_for_bit_the_one_that_was_not_interrupted(opened
   )
   batch = dataclasses.replace(tiny.batch_config(), minibatches=1)
   rng = np.random.default_rng(0)
-  ((packed, used),) = rl.steps(scored, batch=batch, cfg=cfg, rng=rng, microbatches=8)
+  given = {"batch": batch, "cfg": cfg, "mixture": experts.OFF, "rng": rng, "microbatches": 8}
+  ((packed, used),) = rl.steps(scored, **given)
   tx = optimizer.make(tiny.adam(), transformer.specs(CFG))
   update = jax.jit(step.make_update(rl.make_loss(CFG, cfg, experts.OFF), tx))
   micro = packed, np.ones(8, np.float32)

@@ -46,7 +46,8 @@ def losses():
     update = jax.jit(
       step.make_update(rl.make_loss(model_cfg, cfg, experts.OFF), tx), donate_argnums=0
     )
-    for micro, used in rl.steps(scored, batch=batch, cfg=cfg, rng=rng, microbatches=4):
+    given = {"batch": batch, "cfg": cfg, "mixture": experts.OFF, "rng": rng, "microbatches": 4}
+    for micro, used in rl.steps(scored, **given):
       heat_U = np.ones(4, np.float32)
       placed = sharding.place((micro, heat_U), mesh=mesh, rules=rules)
       made, metrics = update(made, placed, used)
