@@ -71,7 +71,7 @@ def test_the_line_has_every_part_and_adds_up(capsys):
   # 6 N a token at least, and both policies at 2 N.
   assert parts["update"]["flops"] > 6 * found["active"] * 48
   assert parts["score"]["flops"] == pytest.approx(parts["update"]["flops"] * 4 / 6)
-  assert parts["sample"]["slot_utilisation"] is None
+  assert parts["sample"]["slot_utilisation"] == 1.0
 
 
 def test_without_kl_one_policy_scores(capsys):
