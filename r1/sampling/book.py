@@ -115,9 +115,11 @@ class Book:
       yield page, start + i * self.width, fill
 
   def _filled(self, listed, lanes: int) -> pages.Entries:
-    """The list as arrays of one size, whatever its length."""
-    # A page has one entry, or several where it has more readers than lanes.
+    """The list as arrays of one size, whatever its length; larger where a crowd needs it."""
+    # A page of one row has one entry, a shared one as many as its readers fill lanes.
     room = self.count if lanes == 1 else 2 * self.count
+    while room < len(listed):
+      room *= 2
     page_I, start_I, fill_I = (np.zeros(room, np.int32) for _ in range(3))
     reader_IG = np.full((room, lanes), -1, np.int32)
     for i, (page, start, fill, readers) in enumerate(listed):

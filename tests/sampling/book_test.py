@@ -51,6 +51,16 @@ def test_a_page_with_one_reader_is_its_own_and_one_with_many_is_entered_again():
   assert listed(own) == [(0, 0, 2, [0])]
 
 
+def test_a_crowd_behind_a_long_prompt_has_an_entry_for_each_of_its_lanes():
+  """Six pages for five groups of lanes: more entries than twice the pages of this cache."""
+  book = books.Book(7, 4)
+  crowd = [book.open(request(s, prompt=tuple(range(25))))[0] for s in range(4 * pages.LANES + 1)]
+  shared, own = book.entries(crowd)
+  assert int(shared.count) == 6 * 5
+  assert [page for page, *_ in listed(shared)] == sorted([*range(6)] * 5)
+  assert int(own.count) == 0
+
+
 def test_an_answer_that_goes_on_has_what_it_drew_in_its_prefix():
   book = books.Book(10, 4)
   row, new = book.open(request(drawn=(7, 8)))
