@@ -57,12 +57,14 @@ class Book:
 
   def check(self, request: requests.Request) -> None:
     """Raises ValueError where the whole cache could not hold this one answer."""
-    need = self.pages_for(len(request.prompt) - 1) + self.pages_for(request.limit)
+    held = len(request.prompt) + len(request.drawn)
+    left = request.limit - len(request.drawn)
+    need = self.pages_for(held - 1) + self.pages_for(left)
     if need > self.count:
       raise ValueError(
-        f"question {request.question!r}: {len(request.prompt)} tokens and {request.limit} new ones "
-        f"take {need} pages of {self.width} tokens, the cache has {self.count}; set "
-        f"sampler.cache_tokens to {need * self.width} or more"
+        f"question {request.question!r}: {held} tokens and {left} new ones take {need} pages of "
+        f"{self.width} tokens, the cache has {self.count}; set sampler.cache_tokens to "
+        f"{need * self.width} or more for each batch in flight"
       )
 
   def open(self, request: requests.Request) -> tuple[Row, bool] | None:

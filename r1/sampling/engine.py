@@ -112,6 +112,7 @@ def _all(run: _Run, requests, stop, stats: Stats) -> Iterator[requests_lib.Finis
       _start(run, batch)
       yield from done
     if not any(batch.rows for batch in batches):
+      assert waiting.peek() is None, "an empty cache holds every request that was let in"
       return
 
 

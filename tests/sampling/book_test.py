@@ -79,6 +79,16 @@ def test_nothing_is_taken_where_pages_are_lacking():
     book.check(request())
 
 
+def test_an_answer_that_goes_on_may_take_a_page_more_than_it_took_whole():
+  """Its new tokens begin a page of their own: 5 + 4 tokens fit two pages, 6 + 3 do not."""
+  book = books.Book(2, 4)
+  whole = request(prompt=(1, 2, 3, 4, 5), limit=4)
+  book.check(whole)
+  assert book.open(whole)
+  with pytest.raises(ValueError, match="6 tokens and 3 new ones take 3 pages of 4"):
+    book.check(request(prompt=(1, 2, 3, 4, 5), limit=4, drawn=(7,)))
+
+
 def test_entries_have_one_shape_whatever_the_rows():
   book = books.Book(6, 4)
   row, _ = book.open(request(prompt=(1,)))
