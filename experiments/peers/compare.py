@@ -12,6 +12,7 @@ experiments.throughput, once for each flag.
 import json
 import os
 import pathlib
+import shutil
 import statistics
 import subprocess
 import sys
@@ -67,6 +68,22 @@ def their_commands(given) -> dict[str, list[str]]:
     if sampling:
       made["transformers static"] = [*command, "--generate-only", "--static-cache"]
   return made
+
+
+def check_given(given) -> None:
+  """Raises ValueError on what would end the comparison after its first minutes."""
+  pythons = {"--tunix-python": given.tunix_python, "--trl-python": given.trl_python}
+  if not any(pythons.values()):
+    raise ValueError("nothing to compare with: give --tunix-python or --trl-python")
+  for flag, python in pythons.items():
+    # Programs start from the repository's root.
+    if python and not shutil.which(str(ROOT / python) if os.sep in python else python):
+      raise ValueError(
+        f"{flag}={python} is no program; see experiments/peers/README.md on how to make one"
+      )
+  for name in ("rounds", "steps", "warmup"):
+    if getattr(given, name) < 1:
+      raise ValueError(f"--{name}={getattr(given, name)} must be >= 1")
 
 
 def line(name: str, command: Sequence[str]) -> dict:
@@ -142,9 +159,8 @@ def show(found: dict[str, dict], what: str) -> None:
 
 def main(given) -> dict:
   """Runs the rounds, prints, and returns what was found."""
+  check_given(given)
   theirs = their_commands(given)
-  if not theirs:
-    raise ValueError("nothing to compare with: give --tunix-python or --trl-python")
   peers.use_cores(given.threads)  # of every child too
   rounds = []
   for number in range(given.rounds):
