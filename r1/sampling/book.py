@@ -2,6 +2,7 @@
 
 import dataclasses
 import heapq
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -67,18 +68,23 @@ class Book:
         f"{need * self.width} or more for each batch in flight"
       )
 
-  def open(self, request: requests.Request) -> tuple[Row, bool] | None:
-    """(a row for the request, must its prefix be filled?), or None where pages are lacking."""
-    whole = (*request.prompt, *request.drawn)[:-1]
+  def open(
+    self, request: requests.Request, tokens: Sequence[int], logp: Sequence[float], *, spare: int
+  ) -> tuple[Row, bool] | None:
+    """(a row that goes on from these tokens, must its prefix be filled?), or None: too few pages.
+
+    spare: pages that other rows will take before the next look.
+    """
+    whole = (*request.prompt, *tokens)[:-1]
     prefix, new = self.prefixes.get(whole), False
+    need = 0 if prefix else self.pages_for(len(whole))
+    if need + 1 + spare > len(self.free):  # one more, so that the row can begin
+      return None
     if prefix is None:
-      # One page more than the prompt's, so that the row can begin.
-      if (need := self.pages_for(len(whole))) + 1 > len(self.free):
-        return None
       prefix, new = Prefix(whole, [self.take() for _ in range(need)], 0), True
       self.prefixes[whole] = prefix
     prefix.users += 1
-    return Row(request, prefix, [], list(request.drawn), list(request.logp)), new
+    return Row(request, prefix, [], list(tokens), list(logp)), new
 
   def take(self) -> int:
     """A free page, the lowest one."""
