@@ -116,7 +116,7 @@ def costs(w: workload.Workload, found: floor.Rates) -> dict[str, dict]:
   """{part: tokens, FLOPs, and the seconds that it takes at least}."""
   cfg, work, lengths = w.model, w.work, synthetic.lengths(w.work)
   drawn, read = int(lengths.sum()), lengths + work.prompt
-  policies = 2 if w.grpo.kl else 1
+  policies = (w.batch.minibatches > 1) + bool(w.grpo.kl)  # old, reference; see `rl.prepare`
   flops = {
     "sample": floor.decoding(cfg, work.prompt, lengths),
     "score": policies * floor.forward(cfg, read),
@@ -125,7 +125,7 @@ def costs(w: workload.Workload, found: floor.Rates) -> dict[str, dict]:
   least = {part: amount / found.matmul for part, amount in flops.items()}
   step = decode(w, found)
   least["sample"] = step.total
-  tokens = {"sample": drawn, "score": int(read.sum()), "update": int(read.sum())}
+  tokens = {"sample": drawn, "score": policies and int(read.sum()), "update": int(read.sum())}
   made = {
     part: {"tokens": tokens[part], "flops": flops[part], "floor_s": least[part]} for part in flops
   }

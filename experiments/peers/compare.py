@@ -15,6 +15,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import statistics
 import subprocess
 import sys
@@ -76,6 +77,22 @@ def their_commands(given) -> dict[str, list[str]]:
     if sampling:
       made["transformers static"] = [*command, "--generate-only", "--static-cache"]
   return made
+
+
+def check_given(given) -> None:
+  """Raises ValueError on what would end the comparison after its first minutes."""
+  pythons = {"--tunix-python": given.tunix_python, "--trl-python": given.trl_python}
+  if not any(pythons.values()) and not given.plain_loop:
+    raise ValueError("nothing to compare with: give --tunix-python, --trl-python or --plain-loop")
+  for flag, python in pythons.items():
+    # Programs start from the repository's root.
+    if python and not shutil.which(str(ROOT / python) if os.sep in python else python):
+      raise ValueError(
+        f"{flag}={python} is no program; see experiments/peers/README.md on how to make one"
+      )
+  for name in ("steps", "warmup"):
+    if getattr(given, name) < 1:
+      raise ValueError(f"--{name}={getattr(given, name)} must be >= 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,9 +223,8 @@ def show(found: dict[str, dict], what: str) -> None:
 
 def main(given) -> dict:
   """Runs all programs by turns, prints, and returns what was found."""
+  check_given(given)
   theirs = their_commands(given)
-  if not theirs:
-    raise ValueError("nothing to compare with: give --tunix-python, --trl-python or --plain-loop")
   peers.use_cores(given.threads)  # of every child too
   records = by_turns({"ours": our_command(given, given.slots)} | theirs)
   for name in {"ours", "plain loop"} & records.keys():

@@ -53,8 +53,10 @@ def use_cores(threads: int) -> int:
   Returns how many it has.
   """
   allowed = sorted(os.sched_getaffinity(0))
-  if threads > len(allowed):
-    raise ValueError(f"threads={threads}, but this process may use {len(allowed)} cores")
+  if not 0 <= threads <= len(allowed):
+    raise ValueError(
+      f"threads={threads}: wanted 1 to {len(allowed)}, the cores of this process, or 0 for all"
+    )
   os.sched_setaffinity(0, allowed[: threads or None])
   return len(os.sched_getaffinity(0))
 

@@ -52,12 +52,16 @@ class Finished:
 
 def check(request: Request, context: int) -> None:
   """Raises ValueError where a prompt and its limit do not fit the model's context."""
+  if request.limit < 1:
+    raise ValueError(
+      f"question {request.question!r}: limit={request.limit}; an answer needs room for one token"
+    )
   if not 0 < len(request.prompt) <= context - request.limit:
     raise ValueError(
       f"question {request.question!r}: a prompt of {len(request.prompt)} tokens and "
       f"{request.limit} new ones do not fit the context of {context}; shorten it or lower the limit"
     )
-  if len(request.drawn) >= request.limit > 0:
+  if len(request.drawn) >= request.limit:
     raise ValueError(
       f"question {request.question!r}: {len(request.drawn)} tokens were drawn earlier, the limit "
       f"of {request.limit} is reached; there is nothing to continue"

@@ -146,6 +146,22 @@ def test_nothing_to_compare_with_is_refused():
     compare.main(compare.parser().parse_args([]))
 
 
-def test_more_cores_than_there_are_are_refused():
-  with pytest.raises(ValueError, match="threads=100000"):
-    work.use_cores(100_000)
+@pytest.mark.parametrize(
+  ("flag", "message"),
+  [
+    ("--trl-python=no/such/python", "--trl-python=no/such/python is no program; see .*README"),
+    ("--tunix-python=no-such-python", "--tunix-python=no-such-python is no program"),
+    ("--warmup=0", "--warmup=0 must be >= 1"),
+  ],
+)
+def test_what_would_fail_after_the_first_program_is_refused_before_it(flag, message, monkeypatch):
+  monkeypatch.setattr(compare, "by_turns", lambda *_: pytest.fail("a program was started"))
+  found = [f"--{name}-python={sys.executable}" for name in ("tunix", "trl")]
+  with pytest.raises(ValueError, match=message):
+    compare.main(compare.parser().parse_args([*found, flag]))
+
+
+@pytest.mark.parametrize("threads", [100_000, -1])
+def test_other_cores_than_there_are_are_refused(threads):
+  with pytest.raises(ValueError, match=f"threads={threads}: wanted 1 to "):
+    work.use_cores(threads)
