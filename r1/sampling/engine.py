@@ -22,7 +22,7 @@ from r1.sampling import book as books
 from r1.sampling import chunk, decode, loop
 from r1.sampling import requests as requests_lib
 
-PROMPTS = 8  # prompts of one prefill; fewer are padded
+PROMPTS = 8  # prompts of one prefill; fewer are padded, or computed one by one
 
 
 @dataclasses.dataclass
@@ -181,8 +181,8 @@ def _admit(run: _Run, batch: _Batch, waiting: _Waiting, stats: Stats) -> None:
     by_size[_bucket(len(prefix.tokens), run.sampler)].append(prefix)
     stats.prefilled += len(prefix.tokens)
   for size, prefixes in sorted(by_size.items()):
-    for i in range(0, len(prefixes), PROMPTS):
-      _prefill(run, batch, prefixes[i : i + PROMPTS], size)
+    for part, count in _portions(run, prefixes):
+      _prefill(run, batch, part, size, count)
 
 
 def _bucket(tokens: int, sampler: decode.SamplerConfig) -> int:
@@ -193,9 +193,23 @@ def _bucket(tokens: int, sampler: decode.SamplerConfig) -> int:
   return size + -size % sampler.chunk
 
 
-def _prefill(run: _Run, batch: _Batch, prefixes: list[books.Prefix], size: int) -> None:
+def _portions(run: _Run, prefixes: list[books.Prefix]) -> Iterator[tuple[list, int]]:
+  """(prefixes of one compiled call, its rows): whole calls, and calls of one where few are left.
+
+  There are no more than these two shapes; on a mesh, whose shards one row does not fill, the first.
+  """
+  whole = min(PROMPTS, run.slots)
+  few = whole // 4 if run.cfg.rules is None else 0
+  while len(prefixes) > few:
+    yield prefixes[:whole], whole
+    prefixes = prefixes[whole:]
+  for prefix in prefixes:
+    yield [prefix], 1
+
+
+def _prefill(run: _Run, batch: _Batch, prefixes: list[books.Prefix], size: int, count: int) -> None:
   """One compiled call: the prefixes' keys and values into their pages."""
-  book, count = batch.book, min(PROMPTS, run.slots)
+  book = batch.book
   token_BL, length_B = np.zeros((count, size), np.int32), np.zeros(count, np.int32)
   page_I = np.full((count, size // book.width), book.count, np.int32)
   for b, prefix in enumerate(prefixes):

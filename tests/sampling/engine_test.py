@@ -291,6 +291,31 @@ def test_a_prompt_is_computed_once_for_its_group():
   assert stats.prefilled == 8
 
 
+@pytest.mark.parametrize(
+  ("prompts", "slots", "rows"),
+  [
+    (1, 16, [1]),
+    (2, 16, [1, 1]),
+    (3, 16, [8]),
+    (9, 16, [8, 1]),
+    (12, 16, [8, 8]),
+    (2, 2, [2]),
+    (1, 1, [1]),
+  ],
+)
+def test_a_lone_prompt_is_not_padded_to_eight(prompts, slots, rows, monkeypatch):
+  shapes, whole = [], chunk.prefill
+
+  def prefill(params, pool, token_BL, *rest, **kind):
+    shapes.append(token_BL.shape[0])
+    return whole(params, pool, token_BL, *rest, **kind)
+
+  monkeypatch.setattr(chunk, "prefill", prefill)
+  requests = [requests_lib.Request(f"q{i}", 0, 0, (i + 1, 2, 3), 2) for i in range(prompts)]
+  answer(requests, slots=slots)
+  assert shapes == rows
+
+
 def test_nothing_compiles_after_the_second_rollout_while_answers_grow():
   """Lengths double and double again; the shapes are those of the first rollouts."""
 
