@@ -138,7 +138,8 @@ def _sender(in_flight: int, rules):
 def _empty(run: _Run) -> _Batch:
   width = run.sampler.chunk
   book = books.Book(run.sampler.cache_tokens // run.sampler.in_flight // width, width)
-  return _Batch(book, pages.empty(run.cfg, book.count, width), [], None)
+  turned = jax.default_backend() != "cpu"
+  return _Batch(book, pages.empty(run.cfg, book.count, width, turned), [], None)
 
 
 class _Waiting:
