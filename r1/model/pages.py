@@ -55,17 +55,17 @@ class Prompt(struct.PyTreeNode):
   stacks: dict
 
 
-def empty(cfg, count: int, width: int, turned: bool) -> dict:
+def empty(cfg, count: int, width: int, platform: str) -> dict:
   """A pool of `count` pages of `width` tokens: the dense cache's buffers, pages for rows.
 
-  turned: keys have the head's numbers last, as values do, and not their slots. TPUs hold the last
-  axis in rows of 128; a page of fewer tokens would not fill them, and so the compiler would copy
-  all keys into another layout for every chunk. CPUs read keys faster with their slots last.
+  A TPU holds the last axis in rows of 128, which a page of fewer tokens does not fill, and its
+  compiler would copy all keys into a padded layout for every chunk. So keys have the head's numbers
+  last there, as values have; elsewhere their slots, as in rows.
   """
 
   def one(name, s):
     size = dict(zip(dims.suffix(name), s.shape))
-    name = TURNED.get(name, name) if turned else name
+    name = TURNED.get(name, name) if platform == "tpu" else name
     letters = dims.suffix(name)
     zeros = jnp.zeros([size[letter] for letter in letters], s.dtype)
     return name, sharding.shard(zeros, letters, cfg.rules)

@@ -9,7 +9,7 @@ import pytest
 
 from r1.algorithms import logp as token_logp
 from r1.data import packing
-from r1.model import lora, presets
+from r1.model import lora, pages, presets
 from r1.sampling import chunk, engine, loop
 from r1.sampling import requests as requests_lib
 from tests.model import tiny
@@ -148,6 +148,18 @@ def compare(found, wanted):
 )
 def test_slots_chunks_layout_and_batches_in_flight_change_nothing(changes):
   compare(answer(asked(), **changes), plainly())
+
+
+def test_a_tpus_pages_hold_keys_otherwise_and_change_nothing(monkeypatch):
+  empty, held = pages.empty, []
+
+  def on_tpu(cfg, count, width, platform):
+    held.append(empty(cfg, count, width, "tpu"))
+    return held[-1]
+
+  monkeypatch.setattr(pages, "empty", on_tpu)
+  compare(answer(asked(), layout="stacked"), plainly())
+  assert "key_ZBNMK" in held[0]["dense"]
 
 
 @functools.cache
