@@ -20,7 +20,7 @@ from r1.algorithms import experts, grpo, minibatch
 from r1.model import config as model_config
 from r1.model import lora, presets
 from r1.model.hf import config as hf_config
-from r1.sampling import decode
+from r1.sampling import decode, engine
 from r1.train import cost, fit, host, optimizer, rl, run, topology
 
 STEPS = ("update", "score", "prefill", "decode")
@@ -56,18 +56,27 @@ def lower(name: str, config, cfg, mesh, prompt: int) -> tuple[str, jax.stages.Lo
     return what, fit.update(params, tx, loss, mixture.bias_rate, (most, *shape), cfg, mesh)
   if name == "score":
     return "{} rows x {:,} tokens".format(*shape), fit.score(params, shape, cfg, mesh)
+  sampler = paged(config)
+  pool = fit.pool(cfg, sampler, mesh)
+  where = f"cache of {sampler.cache_tokens:,} tokens with {cost.held(pool) / 1e9:.2f} GB a device"
+  if name == "prefill":
+    what = f"prompts of {engine.bucket(prompt, sampler):,} tokens, {where}"
+    return what, fit.prefill(params, pool, prompt, sampler, cfg)
+  what = f"{sampler.slots} rows x {sampler.chunk} steps, {where}"
+  return what, fit.decode(params, pool, sampler, cfg)
+
+
+def paged(config) -> decode.SamplerConfig:
+  """The config's sampler, where it is one whose programs are compiled here."""
   filters = {name: config.rl[name] for name in ("top_k", "top_p", "min_p")}
   sampler = decode.SamplerConfig(**config.sampler, **filters)
-  slots = prompt + max(most for _, most in config.rl.limit)
-  cache = fit.cache(cfg, sampler.slots, slots, mesh)
-  what = f"{sampler.slots} rows, cache of {slots:,} slots with {cost.held(cache) / 1e9:.2f} GB"
-  if name == "prefill":
-    given = fit.prompts(cfg, (sampler.slots, prompt), mesh)
-    step = functools.partial(fit.prefill_step, cfg=cfg)
-  else:
-    given = fit.decoding(cfg, sampler.slots, mesh)
-    step = functools.partial(fit.decode_step, cfg=cfg, sampler=sampler)
-  return what, cost.in_place(step, cache, params, *given)
+  if sampler.draft != "none" or sampler.layout == "unrolled":
+    raise ValueError(
+      f"draft={sampler.draft!r}, layout={sampler.layout!r}: experiments.fit compiles the paged "
+      "engine with stacked weights; leave out --steps=prefill,decode, or set draft to none and "
+      "layout to stacked"
+    )
+  return sampler
 
 
 def main(config, given) -> bool:

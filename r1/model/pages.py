@@ -13,9 +13,11 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from r1 import dims, sharding
 from r1.model import attention
 from r1.model import cache as cache_lib
 
+TURNED = {"key_ZBNKM": "key_ZBNMK"}  # buffers of a pool that may lie otherwise than in rows
 LANES = 8  # readers of one entry of a shared page; a page with more of them is entered again
 
 
@@ -53,10 +55,31 @@ class Prompt(struct.PyTreeNode):
   stacks: dict
 
 
-def empty(cfg, count: int, width: int) -> dict:
-  """A pool of `count` pages of `width` tokens: the dense cache's buffers, pages for rows."""
-  stacks = cache_lib.empty(cfg, count, width).stacks
-  return {name: dict(buffers) for name, buffers in stacks.items()}
+def empty(cfg, count: int, width: int, platform: str) -> dict:
+  """A pool of `count` pages of `width` tokens: the dense cache's buffers, pages for rows.
+
+  A TPU holds the last axis in rows of 128, which a page of fewer tokens does not fill, and its
+  compiler would copy all keys into a padded layout for every chunk. So keys have the head's numbers
+  last there, as values have; elsewhere their slots, as in rows.
+  """
+
+  def one(name, s):
+    size = dict(zip(dims.suffix(name), s.shape))
+    name = TURNED.get(name, name) if platform == "tpu" else name
+    letters = dims.suffix(name)
+    zeros = jnp.zeros([size[letter] for letter in letters], s.dtype)
+    return name, sharding.shard(zeros, letters, cfg.rules)
+
+  specs = cache_lib.specs(cfg, count, width)
+  return {stack: dict(one(*item) for item in buffers.items()) for stack, buffers in specs.items()}
+
+
+def pick(name: str, buffers: dict):
+  """The buffer of this name, from a record that may hold it turned, or the other way round."""
+  if name in buffers:
+    return buffers[name]
+  other = TURNED | {turned: plain for plain, turned in TURNED.items()}
+  return jnp.swapaxes(buffers[other[name]], -1, -2)
 
 
 def seen(paged: Paged, position_BL):
@@ -86,7 +109,9 @@ def store(pool: dict, stacks: dict, page_B) -> dict:
 
   def put(name, buffers):
     own = cache_lib.stacked(stacks[name])
-    return {key: buffer.at[:, page_B].set(own[key], mode="drop") for key, buffer in buffers.items()}
+    return {
+      key: buffer.at[:, page_B].set(pick(key, own), mode="drop") for key, buffer in buffers.items()
+    }
 
   return {name: put(name, buffers) for name, buffers in pool.items()}
 
@@ -179,7 +204,7 @@ def gqa(held, query_BLHK, key_BLNK, value_BLNK, places):
     query_IGNRK = query_BLHK[:, 0].reshape(B, N, H // N, K)[reader_IG]
     query_INLK = jnp.moveaxis(query_IGNRK, 1, 2).reshape(I, N, -1, K)  # a lane's heads, then lanes
     see_I1LM = jnp.repeat(see_IGM, H // N, axis=1)[:, None]
-    found = attention.few(query_INLK, pages["key_ZBNKM"], pages["value_ZBNMK"], see_I1LM)
+    found = attention.few(query_INLK, pick("key_ZBNKM", pages), pages["value_ZBNMK"], see_I1LM)
     lanes = lambda x: jnp.moveaxis(x.reshape(I, N, G, H // N, *x.shape[3:]), 2, 1)
     out_IGNRK, lse_IGNR = map(lanes, found)
     return out_IGNRK.reshape(I, G, H, K), lse_IGNR.reshape(I, G, H)

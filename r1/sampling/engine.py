@@ -137,9 +137,14 @@ def _sender(in_flight: int, rules):
 
 
 def _empty(run: _Run) -> _Batch:
-  width = run.sampler.chunk
-  book = books.Book(run.sampler.cache_tokens // run.sampler.in_flight // width, width)
-  return _Batch(book, pages.empty(run.cfg, book.count, width), [], None)
+  book = blank(run.sampler)
+  pool = pages.empty(run.cfg, book.count, book.width, jax.default_backend())
+  return _Batch(book, pool, [], None)
+
+
+def blank(sampler: decode.SamplerConfig) -> books.Book:
+  """The book of one batch's pages, all of them free."""
+  return books.Book(sampler.cache_tokens // sampler.in_flight // sampler.chunk, sampler.chunk)
 
 
 class _Waiting:
@@ -178,14 +183,14 @@ def _admit(run: _Run, batch: _Batch, waiting: _Waiting, stats: Stats) -> None:
       fresh.append(opened[0].prefix)
   by_size = collections.defaultdict(list)
   for prefix in fresh:
-    by_size[_bucket(len(prefix.tokens), run.sampler)].append(prefix)
+    by_size[bucket(len(prefix.tokens), run.sampler)].append(prefix)
     stats.prefilled += len(prefix.tokens)
   for size, prefixes in sorted(by_size.items()):
     for part, count in _portions(run, prefixes):
       _prefill(run, batch, part, size, count)
 
 
-def _bucket(tokens: int, sampler: decode.SamplerConfig) -> int:
+def bucket(tokens: int, sampler: decode.SamplerConfig) -> int:
   """The padded length of a prompt: a doubling of prompt_bucket, up to whole pages."""
   size = sampler.prompt_bucket
   while size < tokens:

@@ -6,7 +6,6 @@ import re
 import time
 
 import jax
-from jax.experimental import layout
 
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 BITS = {"pred": 8, "bf16": 16}  # other types end in their number of bits
@@ -122,31 +121,18 @@ def _count(value: float | None) -> str:
   return "not counted" if value is None else f"{value:.3g}"
 
 
-def in_place(step, cache, *rest) -> jax.stages.Lowered:
-  """Lowers `step(cache, *rest) -> (cache, other)` with the donated cache as it suits the step.
+def share(cost: Cost, cache) -> float:
+  """A step's temporaries as a share of the cache that it was given, on each device.
 
-  cache, rest: ShapeDtypeStructs that say where they live. In a layout not of its choice the TPU's
-  compiler copies the whole cache before the step and back behind it.
-  """
-  chosen = jax.tree.map(lambda s: layout.Format(layout.Layout.AUTO, s.sharding), cache)
-  homes = jax.tree.map(lambda s: s.sharding, rest)
-  compiled = jax.jit(
-    step, donate_argnums=0, in_shardings=(chosen, *homes), out_shardings=(chosen, None)
-  )
-  return compiled.lower(cache, *rest)
-
-
-def overhead(step, cache, *rest) -> float:
-  """Temporaries of a step `in_place` as a share of the cache, on each device.
-
-  One that updates its cache in place needs a small part of it; a copy of it shows as 1. Raises
-  DoesNotFit, and ValueError where the results do not take the donated cache's place.
+  One that updates its cache in place needs a small part of it; a copy of it shows as 1. cache:
+  ShapeDtypeStructs that say where they live. Raises ValueError where the results do not take its
+  place.
   """
   size = held(cache)
-  cost = measure(in_place(step, cache, *rest))
   if cost.alias < size:
     raise ValueError(
-      f"{cost.alias:,} bytes of a cache of {size:,} are updated in place; does the step return it?"
+      f"{cost.alias:,} bytes of a cache of {size:,} are updated in place; does the step return it, "
+      "and was it donated?"
     )
   return cost.temporary / size
 

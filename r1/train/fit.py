@@ -1,12 +1,13 @@
 """A run's compiled steps without a run: lowered for described weights on described devices.
 
-Nothing is allocated: every array is a ShapeDtypeStruct that says where it would live.
+No large array is allocated: each is a ShapeDtypeStruct that says where it would live.
 """
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -14,9 +15,9 @@ from jax.sharding import PartitionSpec as P
 from r1 import dims, sharding
 from r1.algorithms import grpo, logp
 from r1.data import packing
-from r1.model import cache as cache_lib
-from r1.model import heads, lora, transformer
-from r1.sampling import choose
+from r1.model import lora, pages, transformer
+from r1.sampling import chunk, engine
+from r1.sampling import decode as decoding
 from r1.train import models, optimizer
 from r1.train import state as states
 from r1.train import step as steps
@@ -35,7 +36,8 @@ def state(params: dict, tx: optax.GradientTransformation, mesh) -> states.TrainS
   everywhere = NamedSharding(mesh, P())
   fresh = jax.eval_shape(lambda own, rest: states.init(own, tx, rest), trained, frozen)
   fresh = jax.tree.map(lambda s: s.update(sharding=everywhere), fresh)
-  opt = optax.tree.map_params(tx, lambda s, w: s.update(sharding=w.sharding), fresh.opt, trained)
+  start = lambda tree: jax.eval_shape(tx.init, tree)  # described devices make no array
+  opt = optax.tree.map_params(start, lambda s, w: s.update(sharding=w.sharding), fresh.opt, trained)
   return fresh.replace(params=trained, opt=opt, frozen=frozen)
 
 
@@ -72,38 +74,34 @@ def score(params, shape, cfg, mesh) -> jax.stages.Lowered:
   return logp.score.lower(params, batch, cfg, _number(jnp.float32, mesh))
 
 
-def cache(cfg, rows: int, slots: int, mesh) -> cache_lib.Cache:
-  """The decoding cache, each buffer in its shards."""
-  held = jax.eval_shape(lambda: cache_lib.empty(cfg, rows, slots))
+def pool(cfg, sampler: decoding.SamplerConfig, mesh) -> dict:
+  """The paged cache of one batch of the engine, each buffer in its shards."""
+  book, platform = engine.blank(sampler), mesh.devices.flat[0].platform
+  held = jax.eval_shape(lambda: pages.empty(cfg, book.count, book.width, platform))
 
   def home(path, s):
-    letters = dims.suffix(getattr(path[-1], "key", None) or path[-1].name)
-    return s.update(sharding=NamedSharding(mesh, sharding.pspec(letters, cfg.rules.act)))
+    at = sharding.pspec(dims.suffix(path[-1].key), cfg.rules.act)
+    return s.update(sharding=NamedSharding(mesh, at))
 
   return jax.tree_util.tree_map_with_path(home, held)
 
 
-def prefill_step(cache, params, token_BL, position_BL, segment_BL, *, cfg):
-  """(the cache grown by the prompts, hidden_BLD)."""
-  out = transformer.forward(params, token_BL, position_BL, segment_BL, cfg, cache)
-  return out.cache, out.hidden_BLD
+def prefill(params, pool: dict, prompt: int, sampler, cfg) -> jax.stages.Lowered:
+  """The engine's prompts into their pages, the pool donated. prompt: tokens of the longest."""
+  book, L = engine.blank(sampler), engine.bucket(prompt, sampler)
+  B = min(engine.PROMPTS, sampler.slots // sampler.in_flight)
+  token_BL, length_B = np.zeros((B, L), np.int32), np.zeros(B, np.int32)
+  page_I = np.zeros((B, L // book.width), np.int32)
+  given = params, pool, token_BL, length_B, page_I
+  return chunk.prefill.lower(*given, cfg=cfg, width=book.width)
 
 
-def decode_step(cache, params, id_B, key_B, temperature, *, cfg, sampler):
-  """(the cache grown by one token a row, the next id_B and its logp_B)."""
-  segment_B1 = jnp.ones_like(id_B)[:, None]
-  out = transformer.forward(params, id_B[:, None], cache.length_B[:, None], segment_B1, cfg, cache)
-  logits_BV = heads.logits(heads.matrix(params, cfg), out.hidden_BLD, cfg)[:, 0]
-  return out.cache, choose.sample(key_B, logits_BV, temperature, sampler)
-
-
-def decoding(cfg, rows: int, mesh):
-  """(id_B, key_B, temperature) of a decoding step."""
-  keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), rows))
-  key_B = _array("B", keys.shape, keys.dtype, cfg, mesh)
-  return _array("B", (rows,), jnp.int32, cfg, mesh), key_B, _number(jnp.float32, mesh)
-
-
-def prompts(cfg, shape, mesh):
-  """(token_BL, position_BL, segment_BL) of a batch of prompts. shape: B, L."""
-  return (_array("BL", shape, jnp.int32, cfg, mesh),) * 3
+def decode(params, pool: dict, sampler, cfg) -> jax.stages.Lowered:
+  """The engine's chunk of steps with every slot taken, the pool donated."""
+  B = sampler.slots // sampler.in_flight
+  shared, own = engine.blank(sampler).entries([])
+  none_B = np.zeros(B, np.int32)
+  rows = chunk.Rows(none_B, none_B, none_B, np.zeros((B, 3), np.uint32), none_B)
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  given = params, pool, rows, shared, own, key, np.float32(0)
+  return chunk.run.lower(*given, cfg=cfg, sampler=sampler, eos=(0,))

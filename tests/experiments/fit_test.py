@@ -26,7 +26,8 @@ def test_every_step_of_a_config_is_compiled_and_described(capsys):
   assert text.startswith("cpu: 8 devices\n")
   assert "update: up to 4 micro-batches of 8 rows x 128 tokens" in text
   assert "score: 8 rows x 128 tokens" in text
-  assert "decode: 128 rows, cache of 132 slots with 0.00 GB" in text
+  assert "prefill: prompts of 32 tokens, cache of 24,576 tokens with 0.00 GB a device" in text
+  assert "decode: 128 rows x 16 steps, cache of 24,576 tokens" in text
   assert text.count("peak ") == text.count("compiled in ") == 4
 
 
@@ -47,6 +48,9 @@ def test_what_cannot_be_compiled_is_refused():
   c.sampler.slots = 12
   with pytest.raises(ValueError, match=r"batches of \[12\] rows do not divide"):
     fit.main(c, given())
+  c.sampler.update(slots=16, draft="lookup")
+  with pytest.raises(ValueError, match=r"draft='lookup'.*compiles the paged engine"):
+    fit.main(c, given(steps=["decode"]))
   del c.grpo
   with pytest.raises(ValueError, match="steps of RL"):
     fit.main(c, given())

@@ -26,8 +26,8 @@ def entries(listed, lanes):
   return pages.Entries(*map(jnp.asarray, (page_I, start_I, fill_I, reader_IG, len(listed))))
 
 
-@pytest.mark.parametrize("window", [None, 5])
-def test_shared_and_own_pages_join_to_the_oracle(window):
+@pytest.mark.parametrize(("window", "turned"), [(None, False), (5, False), (None, True)])
+def test_shared_and_own_pages_join_to_the_oracle(window, turned):
   """Row 0 reads shared page 3 (three tokens), its own page 1 and two fresh tokens; row 1 the shared
   page and fresh ones alone; row 2 nothing but fresh ones."""
   pool = {"key_ZBNKM": normal(1, 6, N, K, M), "value_ZBNMK": normal(1, 6, N, M, K)}
@@ -35,7 +35,9 @@ def test_shared_and_own_pages_join_to_the_oracle(window):
   pool, fresh = jax.tree.map(jnp.asarray, (pool, fresh))
   query, key, value = jnp.asarray(normal(3, 1, H, K)), normal(3, 1, N, K), normal(3, 1, N, K)
   shared, own = entries([(3, 0, 3, [0, 1])], 2), entries([(1, 3, 4, [0])], 1)
-  paged = pages.Paged({"": fresh}, jnp.int32(1), {"": pool}, shared, own)
+  held_so = pool | {"key_ZBNMK": jnp.swapaxes(pool["key_ZBNKM"], -1, -2)}
+  del held_so["key_ZBNKM" if turned else "key_ZBNMK"]
+  paged = pages.Paged({"": fresh}, jnp.int32(1), {"": held_so}, shared, own)
   position_BL = jnp.array([[8], [4], [1]], jnp.int32)
   places = attention.Places(
     position_BL,
@@ -83,3 +85,20 @@ def test_a_prompt_is_cut_into_pages_row_by_row():
         for i in range(2):
           wanted = jnp.take(counted[name][key][:, row], jnp.arange(4 * i, 4 * i + 4), axis=axis - 1)
           np.testing.assert_array_equal(paged[:, 2 * row + i], wanted)
+
+
+def test_a_tpus_pool_holds_the_same_numbers_turned():
+  cfg = tiny.config()
+  stacks = cache.empty(cfg, 2, 4).stacks
+  fresh = {
+    stack: {key: normal(*x.shape) for key, x in held.items()} for stack, held in stacks.items()
+  }
+  plain, turned = (
+    pages.store(pages.empty(cfg, 5, 4, platform), fresh, jnp.array([3, 5]))
+    for platform in ("cpu", "tpu")
+  )
+  for stack, held in turned.items():
+    assert set(held) == {"key_ZBNMK", "value_ZBNMK"}
+    np.testing.assert_array_equal(held["key_ZBNMK"][:, 3], fresh[stack]["key_ZBNKM"][:, 0].mT)
+    np.testing.assert_array_equal(held["key_ZBNMK"], plain[stack]["key_ZBNKM"].mT)
+    np.testing.assert_array_equal(held["value_ZBNMK"], plain[stack]["value_ZBNMK"])

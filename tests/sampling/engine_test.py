@@ -151,6 +151,18 @@ def test_slots_chunks_layout_and_batches_in_flight_change_nothing(changes):
   compare(answer(asked(), **changes), plainly())
 
 
+def test_a_tpus_pages_hold_keys_otherwise_and_change_nothing(monkeypatch):
+  empty, held = pages.empty, []
+
+  def on_tpu(cfg, count, width, platform):
+    held.append(empty(cfg, count, width, "tpu"))
+    return held[-1]
+
+  monkeypatch.setattr(pages, "empty", on_tpu)
+  compare(answer(asked(), layout="stacked"), plainly())
+  assert "key_ZBNMK" in held[0]["dense"]
+
+
 @functools.cache
 def plainly():
   return answer(asked(), by=loop)

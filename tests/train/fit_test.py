@@ -1,18 +1,16 @@
 """The described steps are the run's own: same arrays, same homes, same numbers."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
 from r1 import sharding, spec
 from r1.algorithms import experts
-from r1.model import cache as cache_lib
-from r1.model import heads, lora
+from r1.model import lora, transformer
+from r1.sampling import chunk, engine, requests
 from r1.train import cost, fit, optimizer, rl
 from tests import sharding_test
 from tests.algorithms import rows
@@ -76,38 +74,56 @@ def test_scoring_is_compiled_for_packed_rows(mesh):
   assert used.flops
 
 
-def test_the_cache_is_split_over_rows_and_heads(mesh):
-  cache = fit.cache(CFG, 8, 32, mesh)
-  assert cache.stacks["dense"]["key_ZBNKM"].sharding.spec == P(
+SAMPLER = settings.sampler(slots=8, chunk=4, cache_tokens=256)
+
+
+def test_the_pool_is_split_over_pages_and_heads(mesh):
+  pool = fit.pool(CFG, SAMPLER, mesh)
+  assert pool["dense"]["key_ZBNKM"].sharding.spec == P(
     None, ("data", "fsdp", "expert"), "tensor", None, None
   )
-  assert cost.held(cache.stacks) == cost.held(fit.cache(CFG, 8, 64, mesh).stacks) // 2
+  twice = fit.pool(CFG, dataclasses.replace(SAMPLER, cache_tokens=512), mesh)
+  assert 2 * cost.held(pool) == cost.held(twice)
 
 
-def test_prefill_and_decoding_take_the_caches_place(mesh):
-  params = fit.weights(CFG, "float32", mesh)
-  cache = fit.cache(CFG, 8, 32, mesh)
-  prefill = functools.partial(fit.prefill_step, cfg=CFG)
-  assert cost.overhead(prefill, cache, params, *fit.prompts(CFG, (8, 16), mesh)) > 0
-  decode = functools.partial(fit.decode_step, cfg=CFG, sampler=settings.sampler())
-  assert cost.overhead(decode, cache, params, *fit.decoding(CFG, 8, mesh)) > 0
+def test_prompts_and_chunks_take_the_pools_place(mesh):
+  params, pool = fit.weights(CFG, "float32", mesh), fit.pool(CFG, SAMPLER, mesh)
+  for lowered in (
+    fit.prefill(params, pool, 13, SAMPLER, CFG),
+    fit.decode(params, pool, SAMPLER, CFG),
+  ):
+    assert cost.share(cost.measure(lowered), pool) > 0
 
 
-def test_the_described_decoding_step_is_greedy_decoding():
-  """What is compiled computes: the next id after a prompt is the full forward's most likely."""
-  cfg = dataclasses.replace(CFG, rules=None)
-  params = tiny.params(cfg)
-  token_BL = np.array([[3, 5, 7, 2], [9, 8, 1, 4]], np.int32)
-  at = np.tile(np.arange(4, dtype=np.int32), (2, 1)), np.ones((2, 4), np.int32)
-  whole = tiny.forward(params, token_BL, *at, cfg)
-  logits_BLV = heads.logits(heads.matrix(params, cfg), whole.hidden_BLD, cfg)
-  cache, hidden_BLD = fit.prefill_step(
-    cache_lib.empty(cfg, 2, 8), params, token_BL[:, :3], at[0][:, :3], at[1][:, :3], cfg=cfg
+def test_what_is_described_is_what_the_engine_compiles(mesh, monkeypatch):
+  """The engine's calls, given the arguments that were lowered here: shapes, types, structure."""
+  called = {name: [] for name in ("prefill", "run")}
+  for name, calls in called.items():
+    monkeypatch.setattr(chunk, name, recorder(getattr(chunk, name), calls))
+  params = jax.device_put(
+    tiny.params(CFG), sharding.shardings(transformer.specs(CFG), mesh, CFG.rules)
   )
-  np.testing.assert_allclose(hidden_BLD, whole.hidden_BLD[:, :3], atol=1e-5)
-  key_B = jax.random.split(jax.random.key(0), 2)
-  cache, (id_B, _) = fit.decode_step(
-    cache, params, token_BL[:, 3], key_B, 0.0, cfg=cfg, sampler=settings.sampler()
-  )
-  np.testing.assert_array_equal(id_B, np.argmax(logits_BLV[:, -1], axis=-1))
-  np.testing.assert_array_equal(cache.length_B, [4, 4])
+  prompts = [(1,) * 14, *((n,) for n in range(2, 9))]
+  wanted = [requests.Request(str(i), 0, 0, prompt, 3) for i, prompt in enumerate(prompts)]
+  given = {"temperature": 1.0, "eos": (0,), "seed": 0}
+  list(engine.generate(params, wanted, cfg=CFG, sampler=SAMPLER, **given))
+  params, pool = fit.weights(CFG, "float32", mesh), fit.pool(CFG, SAMPLER, mesh)
+  fit.prefill(params, pool, 13, SAMPLER, CFG)
+  fit.decode(params, pool, SAMPLER, CFG)
+  for name, (real, *_, described) in called.items():
+    assert real == described, name
+
+
+def recorder(compiled, calls):
+  """The compiled function, which also notes what each call and each lowering was given."""
+
+  def note(method):
+    def call(*given, **kind):
+      calls.append((jax.tree.map(lambda x: (x.shape, x.dtype), given), kind))
+      return method(*given, **kind)
+
+    return call
+
+  noted = note(compiled)
+  noted.lower = note(compiled.lower)
+  return noted

@@ -1,7 +1,5 @@
 """Qwen2.5-7B on 16 TPU v5p chips, by the TPU's own compiler; no TPU is needed."""
 
-import functools
-
 import pytest
 
 from r1 import sharding
@@ -54,12 +52,13 @@ def test_an_update_of_16_rows_of_32k_tokens_needs_at_most_24_gigabytes_a_chip(de
   assert used.alias >= 0.99 * 3 * cost.held(params)
 
 
-def test_decoding_updates_its_cache_in_place(described):
-  """28 layers of 64 rows x 4,096 slots, split over four chips by heads."""
+@pytest.mark.parametrize("chunk", [32, 64])
+def test_a_chunk_of_decoding_updates_its_pages_in_place(described, chunk):
+  """28 layers of 64 rows x 4,096 slots, split over four chips by heads, in the engine's program."""
   mesh = described("v5p:2x2x1", {"tensor": 4})
-  step = functools.partial(fit.decode_step, cfg=CFG, sampler=settings.sampler())
+  sampler = settings.sampler(slots=64, chunk=chunk, cache_tokens=64 * 4096)
   with sharding.on(mesh):
-    params, cache = fit.weights(CFG, "bfloat16", mesh), fit.cache(CFG, 64, 4096, mesh)
-    share = cost.overhead(step, cache, params, *fit.decoding(CFG, 64, mesh))
-  print(f"temporaries {share:.1%} of a cache of {cost.held(cache) / 1e9:.2f} GB a chip")
-  assert share <= 0.08
+    params, pool = fit.weights(CFG, "bfloat16", mesh), fit.pool(CFG, sampler, mesh)
+    used = cost.measure(fit.decode(params, pool, sampler, CFG))
+  print("\n".join(cost.lines(used, topology.MEMORY["v5p"])))
+  assert cost.share(used, pool) <= 0.08
