@@ -171,7 +171,7 @@ def build(config, stage: Stage, verifier: accuracy.Verifier, folder, mesh, rules
       stage, model.cfg, tx, state, microbatches, place, unit=sharding.row_shards(config.mesh)
     ),
     place=place,
-    rate=measure.matmul_rate("float32"),
+    rate=measure.matmul_rate(model.cfg.dtype),
     devices=1 if mesh is None else mesh.size,
     folder=folder,
     writer=tensorboardX.SummaryWriter(str(folder / "tensorboard")),

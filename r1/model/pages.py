@@ -138,6 +138,12 @@ def cut(prompt: Prompt, width: int) -> dict:
   }
 
 
+def together(room: int, rows: int, lanes: int) -> int:
+  """Entries that one round reads: a power of two that divides the list's room, with as many lanes
+  as there are rows, or up to half as many where these are no power of two."""
+  return math.gcd(room, 2 ** int(math.log2(max(1, rows // lanes))))
+
+
 def walk(part, begun, entries: Entries, buffers: dict, z, position_B, window):
   """Adds what the rows see in their pages to (out_BHW, logsumexp_BH), of the tokens seen so far.
 
@@ -145,7 +151,7 @@ def walk(part, begun, entries: Entries, buffers: dict, z, position_B, window):
   """
   out_BHW, lse_BH = begun
   lanes = entries.reader_IG.shape[1]
-  block = math.gcd(entries.page_I.shape[0], max(1, position_B.shape[0] // lanes))
+  block = together(entries.page_I.shape[0], position_B.shape[0], lanes)
   width = cache_lib.width({"": buffers})
 
   def step(i, carry):

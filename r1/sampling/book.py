@@ -123,11 +123,13 @@ class Book:
       yield page, start + i * self.width, fill
 
   def _filled(self, listed, lanes: int) -> pages.Entries:
-    """The list as arrays of one size, whatever its length; larger where a crowd needs it."""
+    """The list as arrays of one size, whatever its length; larger where a crowd needs it.
+
+    The size is a power of two, so that `pages.walk` can read many entries at a time.
+    """
     # A page of one row has one entry, a shared one as many as its readers fill lanes.
-    room = self.count if lanes == 1 else 2 * self.count
-    while room < len(listed):
-      room *= 2
+    usual = self.count if lanes == 1 else 2 * self.count
+    room = 1 << (max(usual, len(listed)) - 1).bit_length()
     page_I, start_I, fill_I = (np.zeros(room, np.int32) for _ in range(3))
     reader_IG = np.full((room, lanes), -1, np.int32)
     for i, (page, start, fill, readers) in enumerate(listed):

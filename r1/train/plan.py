@@ -23,9 +23,9 @@ def lines(model_cfg, cfg, algorithm, batch, sampler, *, devices: int, rate: floa
   room = sampler.cache_tokens if sampler.draft == "none" else slots * model_cfg.context
   cache = room * floor.token_bytes(model_cfg)
   # A token is decoded once, scored by the policies that `rl.prepare` runs, and learned from once:
-  # 2 + 2 * policies + 6 FLOPs a parameter, answers counted at half of the limit.
+  # 2 + 2 * policies + 6 FLOPs a weight that it meets, answers counted at half of the limit.
   policies = (minibatches > 1) + bool(algorithm.kl)
-  work = (8 + 2 * policies) * count * rollouts * responses * limit / 2
+  work = (8 + 2 * policies) * floor.active(model_cfg) * rollouts * responses * limit / 2
   seconds = work / (rate * devices * EFFICIENCY)
   return [
     f"{questions} questions x {group} answers = {responses} responses per rollout -> "

@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from r1 import schedule, spec
+from r1 import schedule
 from r1.algorithms import advantages, experts, grpo, logp, minibatch
 from r1.data import questions
-from r1.model import transformer
 from r1.rewards import combine
 from r1.sampling import rollout
 from r1.text import templates
 from r1.text import tokenizer as tokenizers
+from r1.train import floor
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -275,10 +275,11 @@ def throughput(
 ) -> dict[str, float]:
   """Tokens per second of sampling and of learning; mfu is of `rate`, measured on all devices.
 
-  read: tokens that the updates ran, a prompt once where answers share it.
+  read: tokens that the updates ran, a prompt once where answers share it; each is 6 FLOPs for
+  every weight that it meets (`floor.active`).
   """
   drawn = sum(s.length for s in scored.samples)
-  work = 6 * spec.count(transformer.specs(model_cfg)) * read
+  work = 6 * floor.active(model_cfg) * read
   return {
     "throughput/sample_tokens_per_s": drawn / seconds["time/sample_s"],
     "throughput/train_tokens_per_s": read / seconds["time/update_s"],

@@ -171,6 +171,22 @@ def test_nan_in_a_row_stops_the_run_and_leaves_the_last_checkpoint(patch, tmp_pa
   assert checkpoint.read_folder(folder / "checkpoints").latest.step == 2
 
 
+def test_the_rate_is_measured_in_the_models_own_type(patch, tmp_path):
+  """In float32, a run in bfloat16 was told twice the mfu and half of the speed that it has."""
+
+  class Asked(Exception):
+    pass
+
+  def rate(dtype):
+    raise Asked(dtype)
+
+  with patch.context() as context:
+    context.setattr(r1_zero.measure, "matmul_rate", rate)
+    context.setattr(r1_zero, "compiled", lambda *_, **__: None)
+    with pytest.raises(Asked, match="bfloat16"):
+      tiny_run.start(tiny_run.config(runtime__dtype="bfloat16"), tmp_path / "run")
+
+
 # The user's own questions and rewards ------------------------------------------------------------
 
 

@@ -103,3 +103,15 @@ def test_entries_have_one_shape_whatever_the_rows():
   for entries, empty in zip(book.entries([row]), book.entries([]), strict=True):
     for a, b in zip(entries.__dict__.values(), empty.__dict__.values(), strict=True):
       assert np.shape(a) == np.shape(b)
+
+
+@pytest.mark.parametrize("count", [1, 6, 781, 1024])
+def test_however_many_pages_there_are_entries_are_read_many_at_a_time(count):
+  """781 pages made rounds of one entry each, for 64 rows."""
+  for entries in books.Book(count, 16).entries([]):
+    room, lanes = entries.reader_IG.shape
+    assert count <= room < 4 * count
+    for rows in (1, 27, 48, 64):
+      block = pages.together(room, rows, lanes)
+      assert room % block == 0
+      assert block <= max(1, rows // lanes) < 2 * block or block == room

@@ -6,12 +6,14 @@ import jax
 import numpy as np
 import pytest
 
+from r1 import spec
 from r1.algorithms import experts, grpo, logp, minibatch
 from r1.data import packing, questions
-from r1.model import transformer
+from r1.model import presets, transformer
 from r1.rewards import combine
 from r1.text import templates
 from r1.train import optimizer, rl, state, step
+from tests.model import tiny as tiny_model
 from tests.train import tiny
 
 CFG = tiny.model()
@@ -361,6 +363,12 @@ def test_throughput_divides_tokens_by_their_seconds():
   assert found["throughput/train_tokens_per_s"] == 36 / 2
   # norms 3D, tied table VD, q and o DHK, k and v DNK, biases (H + 2N)K, three of DF.
   count = 3 * 16 + 384 * 16 + 2 * 16 * 4 * 8 + 2 * 16 * 2 * 8 + 8 * 8 + 3 * 16 * 32
+  assert found["throughput/mfu"] == pytest.approx(6 * count * 36 / 2.0 / 1e9)
+  # Of a mixture, what a token does not meet is no work: 6 of 8 experts of three 64 x 24 matrices
+  # in the one mixture layer, and the table, which is only looked up.
+  mixture = presets.config("tiny-deepseek-v3", tiny_model.RUNTIME, mtp=False)
+  count = spec.count(transformer.specs(mixture)) - 6 * 3 * 64 * 24 - mixture.V * 64
+  found = rl.throughput(scored, 36, seconds, mixture, rate=1e9)
   assert found["throughput/mfu"] == pytest.approx(6 * count * 36 / 2.0 / 1e9)
 
 
