@@ -57,7 +57,9 @@ class Book:
 
   def check(self, request: requests.Request) -> None:
     """Raises ValueError where the whole cache could not hold this one answer."""
-    need = self.pages_for(len(request.prompt) - 1) + self.pages_for(request.limit)
+    drawn = len(request.drawn)
+    need = self.pages_for(len(request.prompt) - 1 + drawn)
+    need += self.pages_for(request.limit - drawn)
     if need > self.count:
       raise ValueError(
         f"question {request.question!r}: {len(request.prompt)} tokens and {request.limit} new ones "

@@ -69,6 +69,17 @@ def test_nothing_is_taken_where_pages_are_lacking():
     book.check(request())
 
 
+def test_an_answer_that_goes_on_may_take_a_page_more_and_is_refused_without_it():
+  """What was drawn fills pages with the prompt, and the rest pages of its own."""
+  books.Book(2, 4).check(request(prompt=(1,) * 5, limit=4))
+  later = request(prompt=(1,) * 5, limit=4, drawn=(7,))
+  assert books.Book(2, 4).open(later) is None
+  with pytest.raises(ValueError, match="take 3 pages of 4 tokens, the cache has 2"):
+    books.Book(2, 4).check(later)
+  books.Book(3, 4).check(later)
+  assert books.Book(3, 4).open(later)
+
+
 def test_entries_have_one_shape_whatever_the_rows():
   book = books.Book(6, 4)
   row, _ = book.open(request(prompt=(1,)))

@@ -46,3 +46,9 @@ def test_the_estimate_of_time_grows_with_the_run():
   assert round(minutes(rollouts=1300) / one, 1) == 2
   assert round(minutes(limit=((0, 24), (9, 48))) / one, 1) == 2
   assert round(one / minutes(devices=8), 1) == 8
+
+
+def test_the_age_of_the_oldest_token_is_told_where_answers_go_on():
+  # 24 tokens at 10 a rollout: three rollouts, the first two before the last, 16 updates each.
+  assert "takes 3, so a token is at most 32 updates old" in lines(partial_tokens=10)[4]
+  assert len(lines()) == 4
