@@ -7,7 +7,7 @@ import pytest
 
 from r1.train import rl
 from tests.train import tiny
-from tests.train.rl_test import check, rl_config
+from tests.train.rl_test import all_steps, check, prepare, rewarded, rl_config
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,15 @@ def test_a_step_has_room_for_the_groups_of_as_many_rollouts_as_the_longest_answe
     cfg = rl_config(partial_tokens=tokens)
     assert cfg.spans == spans
     assert rl.capacity(cfg, tiny.grpo_config(), tiny.batch_config(), longest=60) == 4 * spans
+
+
+def test_fewer_whole_answers_than_steps_leave_the_last_steps_empty():
+  """An update of nothing moves neither weights nor schedule, see `step.make_update`."""
+  samples, cfg = tiny.random_samples(4), tiny.grpo_config(sampler_cap=2.0)
+  scored = prepare(samples, rewarded([1, 0, 0, 1]), cfg)
+  found = all_steps(scored, cfg, minibatches=6)
+  assert [used for _, used in found] == [1, 1, 1, 1, 0, 0]
+  assert [bool((batch.weight_BL > 0).any()) for batch, _ in found] == [True] * 4 + [False] * 2
 
 
 def test_the_gap_between_sampler_and_trainer_is_that_of_tokens_which_this_policy_drew():
