@@ -150,6 +150,7 @@ def build(config, stage: Stage, verifier: accuracy.Verifier, folder, mesh, rules
     context=model.cfg.context,
     evaluation=stage.eval.limit,
   )
+  partial.check(stage.rl.partial_tokens, stage.sampler, longest)
   digest = {"train": records.digest(train), "held_out": records.digest(held)}
   run.lineage(folder, "r1_zero", parents, digest)
   run.note(folder / "dropped.json", dropped)
@@ -157,7 +158,7 @@ def build(config, stage: Stage, verifier: accuracy.Verifier, folder, mesh, rules
   trained, frozen = lora.split(model.params)
   tx = optimizer.make(stage.optimizer, lora.split(transformer.specs(model.cfg))[0])
   state = states.init(trained, tx, frozen)
-  partial.check(stage.rl.partial_tokens, stage.sampler, longest)
+  given = model.cfg, tx, state, stage.batch, stage.grpo, stage.experts
   microbatches = rl.capacity(stage.rl, stage.grpo, stage.batch, longest)
   place = functools.partial(sharding.place, mesh=mesh, rules=rules)
   setup = Setup(
@@ -168,12 +169,7 @@ def build(config, stage: Stage, verifier: accuracy.Verifier, folder, mesh, rules
     verifier=verifier,
     microbatches=microbatches,
     update=rl.compiled(
-      model.cfg,
-      tx,
-      state,
-      batch=stage.batch,
-      cfg=stage.grpo,
-      mixture=stage.experts,
+      *given,
       microbatches=microbatches,
       place=place,
       unit=sharding.row_shards(config.mesh),
@@ -315,8 +311,8 @@ def improve(state, ref, played: play.Played, setup: Setup, number: int):
   values = rl.rollout_metrics(scored, stage.grpo) | seconds
   texts = [s.response.text for s in scored.samples]
   values |= behaviour.summary(texts, [s.question.language for s in scored.samples])
-  speeds = seconds, setup.model.cfg, setup.rate * setup.devices
-  values |= rl.throughput(played.drawn, read, *speeds)
+  given = seconds, setup.model.cfg, setup.rate * setup.devices
+  values |= rl.throughput(played.drawn, read, *given)
   for record in rl.records(scored, (number + 1) * stage.batch.minibatches):
     metrics.append(setup.folder / "samples.jsonl", record)
   if first:

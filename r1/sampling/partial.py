@@ -2,7 +2,7 @@
 
 An answer under way is a `Request` that holds what it has drawn, each token with its log-probability
 under the policy that drew it; the rest is drawn by the policy of the day (arXiv 2501.12599 section
-2.6.2). Nothing is dropped: an answer that goes on gets its budget in every rollout.
+2.6). Nothing is dropped: an answer that goes on gets its budget in every rollout.
 """
 
 import dataclasses
