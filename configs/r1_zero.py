@@ -40,6 +40,7 @@ def tiny(a) -> ml_collections.ConfigDict:
     "template": "short",
     "limit": ((0, 108),),
     "temperature": ((0, 1.0),),
+    "partial_tokens": 0,  # off
     "top_k": 0,
     "top_p": 1.0,
     "min_p": 0.0,

@@ -26,16 +26,16 @@ from r1.evals import behaviour, held_out
 from r1.model import lora, transformer
 from r1.report import curves, progress, table, warning
 from r1.rewards import accuracy, canaries, combine, shaping
-from r1.sampling import decode, rollout, speculate
+from r1.sampling import decode, engine, partial, rollout, speculate
 from r1.train import (
   checkpoint,
   host,
   measure,
-  memory,
   metrics,
   models,
   optimizer,
   plan,
+  play,
   rl,
   run,
   snapshot,
@@ -102,7 +102,7 @@ def read(config) -> Stage:
   )
   for path, _ in (*stage.reward.own, *stage.reward.general):
     combine.resolve(path)
-  rl.check(stage.rl, stage.grpo, stage.batch)
+  rl.check(stage.rl, stage.grpo, stage.batch, stage.sampler)
   if not config.base and not (config.model and config.data.questions):
     raise ValueError(
       "this config brings neither a base nor questions: give model=MODEL after the colon and "
@@ -150,6 +150,7 @@ def build(config, stage: Stage, verifier: accuracy.Verifier, folder, mesh, rules
     context=model.cfg.context,
     evaluation=stage.eval.limit,
   )
+  partial.check(stage.rl.partial_tokens, stage.sampler, longest)
   digest = {"train": records.digest(train), "held_out": records.digest(held)}
   run.lineage(folder, "r1_zero", parents, digest)
   run.note(folder / "dropped.json", dropped)
@@ -157,8 +158,8 @@ def build(config, stage: Stage, verifier: accuracy.Verifier, folder, mesh, rules
   trained, frozen = lora.split(model.params)
   tx = optimizer.make(stage.optimizer, lora.split(transformer.specs(model.cfg))[0])
   state = states.init(trained, tx, frozen)
-  count = stage.rl.questions_per_rollout * stage.grpo.group // stage.batch.minibatches
-  microbatches = minibatch.capacity(count, longest, stage.batch)
+  given = model.cfg, tx, state, stage.batch, stage.grpo, stage.experts
+  microbatches = rl.capacity(stage.rl, stage.grpo, stage.batch, longest)
   place = functools.partial(sharding.place, mesh=mesh, rules=rules)
   setup = Setup(
     stage=stage,
@@ -167,8 +168,11 @@ def build(config, stage: Stage, verifier: accuracy.Verifier, folder, mesh, rules
     held=held,
     verifier=verifier,
     microbatches=microbatches,
-    update=compiled(
-      stage, model.cfg, tx, state, microbatches, place, unit=sharding.row_shards(config.mesh)
+    update=rl.compiled(
+      *given,
+      microbatches=microbatches,
+      place=place,
+      unit=sharding.row_shards(config.mesh),
     ),
     place=place,
     rate=measure.matmul_rate(model.cfg.dtype),
@@ -180,27 +184,18 @@ def build(config, stage: Stage, verifier: accuracy.Verifier, folder, mesh, rules
   return setup, state, trained
 
 
-def compiled(stage: Stage, model_cfg, tx, state, microbatches: int, place, *, unit: int):
-  """The update, compiled for every step of the run. unit: what a micro-batch's rows divide by."""
-  loss = rl.make_loss(model_cfg, stage.grpo, stage.experts)
-  update = steps.make_update(loss, tx, stage.experts.bias_rate)
-  batch, used = rl.empty_step(stage.batch, stage.grpo, microbatches)
-  batch = place((batch, np.zeros(microbatches, np.float32)))
-  jitted = jax.jit(update, donate_argnums=0)
-  return memory.fitted(jitted, state, batch, used, row_tokens=stage.batch.row_tokens, unit=unit)
-
-
 def resume(checkpointer, setup: Setup, state, ref):
-  """(rollouts done, state, reference): from the last checkpoint, if there is one."""
-  done = 0
+  """(rollouts done, state, reference, answers carried over): from the last checkpoint, if any."""
+  done, carried = 0, {}
   if checkpointer.latest is not None:
     state, saved = snapshot.restore(checkpointer, state, {"ref": ref, "run": None})
-    done, ref = saved["run"]["rollouts"], saved["ref"]
+    carried, ref = saved["run"], saved["ref"]
+    done = carried.pop("rollouts")
     setup.console.print(f"continuing after rollout {done}")
   last = done * setup.stage.batch.minibatches if done else -1
   for name in ("metrics.jsonl", "samples.jsonl"):
     metrics.keep_until(setup.folder / name, last)
-  return done, state, ref
+  return done, state, ref, carried
 
 
 def evaluate(params, setup: Setup, step: int) -> dict:
@@ -232,54 +227,29 @@ def warn(lines, setup: Setup) -> None:
     setup.console.print(line, soft_wrap=True)
 
 
-def play(params, setup: Setup, number: int) -> tuple[list, combine.Rewards, dict[str, float]]:
-  """(samples, rewards, seconds per part) of rollout `number`.
+def sample(params, carried, setup: Setup, number: int) -> play.Played:
+  """Rollout `number`: the answers carried over go on, new ones begin, whole groups are graded.
 
-  A group is graded as soon as it is whole, while the device is at the next steps.
+  No answer is put aside in the last rollout.
   """
-  stage, started = setup.stage, time.monotonic()
-  step = number * stage.batch.minibatches
+  stage, step = setup.stage, number * setup.stage.batch.minibatches
+  group, limit = stage.grpo.group, int(schedule.at(stage.rl.limit, step))
+  given = setup.train, setup.model.tokenizer, stage.rl.template
   chosen = rl.pick(len(setup.train), stage.rl.questions_per_rollout, number, stage.rl.seed)
-  groups, rewards, grading = {}, {}, 0.0
-  for i, group in rollout.stream_groups(
+  asked = partial.unpack(carried, *given)
+  asked += rollout.requests(chosen, *given, group=group, rollout=number, limit=limit)
+  grade = functools.partial(combine.combine, cfg=stage.reward, verifier=setup.verifier, step=step)
+  generate = functools.partial(
+    engine.generate,
     params,
-    [setup.train[i] for i in chosen],
-    setup.model.tokenizer,
-    stage.rl.template,
-    group=stage.grpo.group,
-    rollout=number,
-    limit=int(schedule.at(stage.rl.limit, step)),
     cfg=setup.model.cfg,
     sampler=stage.sampler,
     temperature=schedule.at(stage.rl.temperature, step),
+    eos=setup.model.tokenizer.eos,
     seed=stage.rl.seed,
-  ):
-    begun = time.monotonic()
-    asked, answered = [s.question for s in group], [s.response for s in group]
-    groups[i] = group
-    rewards[i] = combine.combine(asked, answered, stage.reward, setup.verifier, step)
-    grading += time.monotonic() - begun
-  seconds = {"time/sample_s": time.monotonic() - started - grading, "time/reward_s": grading}
-  samples = [s for i in sorted(groups) for s in groups[i]]
-  return samples, combine.join([rewards[i] for i in sorted(rewards)]), seconds
-
-
-def collect(params, ref, setup: Setup, number: int) -> tuple[rl.Scored, dict[str, float]]:
-  """(scored rollout, seconds per part): sample, reward, and score rollout `number`."""
-  stage = setup.stage
-  samples, rewards, seconds = play(params, setup, number)
-  started = time.monotonic()
-  scored = rl.prepare(
-    samples,
-    rewards,
-    params,
-    ref,
-    model_cfg=setup.model.cfg,
-    batch=stage.batch,
-    cfg=stage.grpo,
-    temperature=schedule.at(stage.rl.temperature, number * stage.batch.minibatches),
   )
-  return scored, seconds | {"time/score_s": time.monotonic() - started}
+  tokens = stage.rl.partial_tokens if number + 1 < stage.rl.rollouts else 0
+  return play.play(asked, *given, group=group, tokens=tokens, generate=generate, grade=grade)
 
 
 def learn(state, scored: rl.Scored, setup: Setup, number: int):
@@ -305,26 +275,50 @@ def learn(state, scored: rl.Scored, setup: Setup, number: int):
   return state, found, read
 
 
-def iterate(state, ref, setup: Setup, number: int):
-  """(state, metrics of the rollout): one pass of sample -> reward -> learn, logged."""
-  scored, seconds = collect(state.policy, state.frozen | ref, setup, number)
+def iterate(state, ref, carried, setup: Setup, number: int):
+  """(state, answers carried over, metrics): one pass of sample -> reward -> learn, logged."""
+  stage, updates = setup.stage, setup.stage.batch.minibatches
+  played = sample(state.policy, carried, setup, number)
+  learned, values = {}, dict(played.seconds)
+  if played.samples:
+    state, learned, values = improve(state, ref, played, setup, number)
+  if stage.rl.partial_tokens:
+    eos = setup.model.tokenizer.eos
+    values |= partial.metrics(played.samples, played.held, eos, number=number, updates=updates)
+  if number % stage.rl.canaries_every == 0:
+    values |= try_canaries(setup, number)
+  metrics.log(setup.folder, setup.writer, (number + 1) * updates, values)
+  return state, partial.pack(played.held), learned | values
+
+
+def improve(state, ref, played: play.Played, setup: Setup, number: int):
+  """(state, metrics of the last update, of the rollout): scored, learned from, written down."""
+  stage, first, started = setup.stage, int(state.step) == 0, time.monotonic()
+  scored = rl.prepare(
+    played.samples,
+    played.rewards,
+    state.policy,
+    state.frozen | ref,
+    model_cfg=setup.model.cfg,
+    batch=stage.batch,
+    cfg=stage.grpo,
+    temperature=schedule.at(stage.rl.temperature, number * stage.batch.minibatches),
+  )
+  seconds = played.seconds | {"time/score_s": time.monotonic() - started}
   started = time.monotonic()
   state, found, read = learn(state, scored, setup, number)
   seconds["time/update_s"] = time.monotonic() - started
+  values = rl.rollout_metrics(scored, stage.grpo) | seconds
   texts = [s.response.text for s in scored.samples]
-  values = rl.rollout_metrics(scored, setup.stage.grpo) | seconds
   values |= behaviour.summary(texts, [s.question.language for s in scored.samples])
-  values |= rl.throughput(scored, read, seconds, setup.model.cfg, setup.rate * setup.devices)
-  if number % setup.stage.rl.canaries_every == 0:
-    values |= try_canaries(setup, number)
-  last = (number + 1) * setup.stage.batch.minibatches
-  metrics.log(setup.folder, setup.writer, last, values)
-  for record in rl.records(scored, last):
+  given = seconds, setup.model.cfg, setup.rate * setup.devices
+  values |= rl.throughput(played.drawn, read, *given)
+  for record in rl.records(scored, (number + 1) * stage.batch.minibatches):
     metrics.append(setup.folder / "samples.jsonl", record)
-  if number == 0:
+  if first:
     warn(warning.of_first_update(found[0], setup.model.cfg.dtype), setup)
   warn(warning.of_graders(scored.rewards.errors), setup)
-  return state, found[-1] | values
+  return state, found[-1], values
 
 
 def try_canaries(setup: Setup, number: int) -> dict[str, float]:
@@ -337,10 +331,10 @@ def try_canaries(setup: Setup, number: int) -> dict[str, float]:
   return {"canary/accepted": len(found), "canary/tried": tried}
 
 
-def save(checkpointer, state, ref, number: int, setup: Setup, score: float) -> None:
+def save(checkpointer, state, ref, carried, number: int, setup: Setup, score: float) -> None:
   """A checkpoint after rollout `number` (counted from 1)."""
   step = number * setup.stage.batch.minibatches
-  more = {"ref": ref, "run": {"rollouts": number}}
+  more = {"ref": ref, "run": {"rollouts": number} | carried}
   snapshot.save(checkpointer, step, state, more, score=score, say=setup.console.print)
 
 
@@ -349,17 +343,18 @@ def train(setup: Setup, state, ref) -> None:
   stage = setup.stage
   every, total = stage.rl.reference_every, stage.rl.rollouts
   checkpointer = checkpoint.open_folder(setup.folder / "checkpoints", keep=stage.rl.keep)
-  done, state, ref = resume(checkpointer, setup, state, ref)
+  done, state, ref, carried = resume(checkpointer, setup, state, ref)
   if done == 0:
     warn(warning.of_base(evaluate(state.policy, setup, 0), stage.eval.samples), setup)
   with progress.bar(setup.console, total, done) as show:
     for number in range(done, total):
-      state, values = iterate(state, ref, setup, number)
+      state, carried, values = iterate(state, ref, carried, setup, number)
       updates = (number + 1) * stage.batch.minibatches
       if every and updates % every == 0:
         ref = jax.tree.map(lambda x: x.copy(), state.params)
       if (number + 1) % stage.rl.checkpoint_every == 0 or number + 1 == total:
-        save(checkpointer, state, ref, number + 1, setup, values.get("reward/total", -math.inf))
+        score = values.get("reward/total", -math.inf)
+        save(checkpointer, state, ref, carried, number + 1, setup, score)
       show(number + 1, values)
   checkpointer.close()
   finish(state.policy, setup, total * stage.batch.minibatches)

@@ -42,17 +42,21 @@ class BatchConfig:
     return self.microbatch_tokens // self.row_tokens
 
 
-def split(count: int, cfg: BatchConfig, rng: np.random.Generator) -> list[np.ndarray]:
-  """The shuffled indices of the rollout's samples, one array per optimiser step.
-
-  Raises ValueError where the samples do not divide evenly.
-  """
+def check(count: int, cfg: BatchConfig) -> None:
+  """Raises ValueError where the samples of a rollout do not divide evenly into its steps."""
   if count % cfg.minibatches:
     raise ValueError(
       f"{count} samples do not divide into minibatches={cfg.minibatches}; change "
       "questions_per_rollout, group or minibatches"
     )
-  return np.split(rng.permutation(count), cfg.minibatches)
+
+
+def split(count: int, cfg: BatchConfig, rng: np.random.Generator) -> list[np.ndarray]:
+  """The shuffled indices of the rollout's samples, one array per optimiser step.
+
+  With partial rollouts any number of groups may be whole; then the first steps have one more.
+  """
+  return np.array_split(rng.permutation(count), cfg.minibatches)
 
 
 def sequences(samples) -> list[packing.Scored]:

@@ -1,7 +1,7 @@
 """A rollout: every question of a batch answered by a group of samples."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -19,6 +19,7 @@ class Sample:
 
   tokens: prompt and answer, the end token included; never re-encoded from text. logp: the
   sampler's own, of the answer's tokens, in nats. drafted, accepted: as in `requests.Finished`.
+  rollout: where it was begun. carried: how many of the answer's tokens its request came with.
   """
 
   question: records.Question
@@ -29,6 +30,8 @@ class Sample:
   response: responses.Response
   drafted: int = 0
   accepted: int = 0
+  rollout: int = 0
+  carried: int = 0
 
   @property
   def length(self) -> int:
@@ -36,7 +39,15 @@ class Sample:
     return len(self.tokens) - self.prompt_length
 
 
+def prompt(
+  question: records.Question, tokenizer: tokenizers.Tokenizer, template: str
+) -> tuple[int, ...]:
+  """The ids that a question is asked in."""
+  return tuple(templates.encode(tokenizer, template, question.prompt))
+
+
 def requests(
+  chosen: Iterable[int],
   questions: Sequence[records.Question],
   tokenizer: tokenizers.Tokenizer,
   template: str,
@@ -44,12 +55,27 @@ def requests(
   group: int,
   rollout: int,
   limit: int,
-) -> Iterator[requests_lib.Request]:
-  """`group` requests per question, question by question."""
-  for question in questions:
-    prompt = tuple(templates.encode(tokenizer, template, question.prompt))
-    for number in range(group):
-      yield requests_lib.Request(question.id, number, rollout, prompt, limit)
+) -> list[requests_lib.Request]:
+  """`group` requests per chosen question, one after the other; `index` is the question's place."""
+  asked = []
+  for i in chosen:
+    ids = prompt(questions[i], tokenizer, template)
+    first = requests_lib.Request(questions[i].id, 0, rollout, ids, limit, index=i)
+    asked += [dataclasses.replace(first, sample=number) for number in range(group)]
+  return asked
+
+
+def whole_groups(
+  answers: Iterable[requests_lib.Finished], group: int
+) -> Iterator[list[requests_lib.Finished]]:
+  """The answers to one question begun in one rollout, in order, as soon as the last has come."""
+  groups: dict[tuple[int, int], list[requests_lib.Finished]] = {}
+  for answer in answers:
+    key = answer.request.rollout, answer.request.index
+    found = groups.setdefault(key, [])
+    found.append(answer)
+    if len(found) == group:
+      yield sorted(groups.pop(key), key=lambda a: a.request.sample)
 
 
 def stream_groups(
@@ -72,11 +98,10 @@ def stream_groups(
 
   stop: strings that end an answer; it is cut behind the token that completes the first one.
   """
-  asked = requests(questions, tokenizer, template, group=group, rollout=rollout, limit=limit)
-  numbered = [dataclasses.replace(r, index=i // group) for i, r in enumerate(asked)]
+  every, numbers = range(len(questions)), {"group": group, "rollout": rollout, "limit": limit}
   finished = engine.generate(
     params,
-    numbered,
+    requests(every, questions, tokenizer, template, **numbers),
     cfg=cfg,
     sampler=sampler,
     temperature=temperature,
@@ -85,15 +110,9 @@ def stream_groups(
     stop=stopper(tokenizer, stop) if stop else None,
     stats=stats,
   )
-  opened = templates.opened(template)
-  groups: dict[int, list[Sample]] = {}
-  for answer in finished:
-    index = answer.request.index
-    sample = _sample(questions[index], answer, opened + tokenizer.decode(answer.tokens.tolist()))
-    whole = groups.setdefault(index, [])
-    whole.append(sample)
-    if len(whole) == group:
-      yield index, sorted(groups.pop(index), key=lambda s: s.number)
+  for answers in whole_groups(finished, group):
+    index = answers[0].request.index
+    yield index, samples(questions[index], answers, tokenizer, template)
 
 
 def sample_groups(params, questions: Sequence[records.Question], *given, **settings):
@@ -123,6 +142,17 @@ def stopper(tokenizer: tokenizers.Tokenizer, stop: tuple[str, ...]):
   return keep
 
 
+def samples(
+  question: records.Question,
+  answers: Sequence[requests_lib.Finished],
+  tokenizer: tokenizers.Tokenizer,
+  template: str,
+) -> list[Sample]:
+  """The answers to one question with their texts."""
+  opened = templates.opened(template)
+  return [_sample(question, a, opened + tokenizer.decode(a.tokens.tolist())) for a in answers]
+
+
 def _sample(question: records.Question, answer: requests_lib.Finished, text: str) -> Sample:
   return Sample(
     question=question,
@@ -133,4 +163,6 @@ def _sample(question: records.Question, answer: requests_lib.Finished, text: str
     response=responses.Response(text=text, tokens=len(answer.tokens), truncated=answer.truncated),
     drafted=answer.drafted,
     accepted=answer.accepted,
+    rollout=answer.request.rollout,
+    carried=len(answer.request.drawn),
   )

@@ -27,6 +27,10 @@ def lines(model_cfg, cfg, algorithm, batch, sampler, *, devices: int, rate: floa
   policies = (minibatches > 1) + bool(algorithm.kl)
   work = (8 + 2 * policies) * floor.active(model_cfg) * rollouts * responses * limit / 2
   seconds = work / (rate * devices * EFFICIENCY)
+  partial = (
+    f"an answer draws {cfg.partial_tokens} tokens a rollout; the longest takes {cfg.spans}, so a "
+    f"token is at most {(cfg.spans - 1) * minibatches} updates old where a rollout's updates begin"
+  )
   return [
     f"{questions} questions x {group} answers = {responses} responses per rollout -> "
     f"{minibatches} updates of {responses // minibatches}; {rollouts} rollouts = "
@@ -35,4 +39,5 @@ def lines(model_cfg, cfg, algorithm, batch, sampler, *, devices: int, rate: floa
     f"memory about {weights / 2**20:,.0f} MiB for weights, moments, reference and gradient, "
     f"{cache / 2**20:,.0f} MiB for the cache of {room:,} tokens",
     f"time about {seconds / 60:.1f} minutes of computing (an estimate), without compiling",
+    *([partial] if cfg.partial_tokens else []),
   ]

@@ -4,18 +4,22 @@ question -> tokens -> rollout -> reward -> advantage -> update (arXiv 2501.12948
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+import jax
 import numpy as np
+import optax
 
 from r1 import schedule
 from r1.algorithms import advantages, experts, grpo, logp, minibatch
 from r1.data import questions
 from r1.rewards import combine
-from r1.sampling import rollout
+from r1.sampling import decode, partial, rollout
 from r1.text import templates
 from r1.text import tokenizer as tokenizers
-from r1.train import floor
+from r1.train import floor, memory
+from r1.train import state as states
+from r1.train import step as steps_lib
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,7 +27,9 @@ class RlConfig:
   """The loop around the loss.
 
   limit, temperature: ((update, value), ...) schedules of the longest answer in tokens and of the
-  sampling temperature. top_k, top_p, min_p: the sampler's filters, which training refuses.
+  sampling temperature. partial_tokens: most tokens that an answer draws in one rollout before it is
+  put aside to go on in the next, 0 for no such bound. top_k, top_p, min_p: the sampler's filters,
+  which training refuses.
   reference_every: updates between hard refreshes of the KL reference, 0 for never. canaries_every:
   rollouts between trials of known reward hacks. patience: updates with NaN in a row before the run
   stops.
@@ -35,6 +41,7 @@ class RlConfig:
   template: str
   limit: tuple[tuple[int, int], ...]
   temperature: tuple[tuple[int, float], ...]
+  partial_tokens: int
   top_k: int
   top_p: float
   min_p: float
@@ -57,10 +64,17 @@ class RlConfig:
       raise ValueError(f"limit={self.limit}: an answer needs room for one token at least")
     if min(value for _, value in self.temperature) <= 0:
       raise ValueError(f"temperature={self.temperature}: training needs samples, so above 0")
+    if self.partial_tokens < 0:
+      raise ValueError(f"partial_tokens={self.partial_tokens} must be >= 0; 0 is off")
     names = ("rollouts", "questions_per_rollout", "checkpoint_every", "keep", "canaries_every")
     for name in (*names, "patience"):
       if getattr(self, name) < 1:
         raise ValueError(f"{name}={getattr(self, name)} must be >= 1")
+
+  @property
+  def spans(self) -> int:
+    """Rollouts that the longest answer is drawn in; one less is the greatest age of a token."""
+    return partial.rollouts(max(limit for _, limit in self.limit), self.partial_tokens)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +93,14 @@ class Scored:
   ref: list[np.ndarray] | None
 
 
-def check(cfg: RlConfig, algorithm: grpo.GrpoConfig, batch: minibatch.BatchConfig) -> None:
+def check(
+  cfg: RlConfig,
+  algorithm: grpo.GrpoConfig,
+  batch: minibatch.BatchConfig,
+  sampler: decode.SamplerConfig,
+) -> None:
   """Raises ValueError where settings of two sections do not fit each other."""
-  minibatch.split(cfg.questions_per_rollout * algorithm.group, batch, np.random.default_rng(0))
+  minibatch.check(cfg.questions_per_rollout * algorithm.group, batch)
   if cfg.reference_every % batch.minibatches:
     raise ValueError(
       f"reference_every={cfg.reference_every} must be a multiple of minibatches="
@@ -92,6 +111,28 @@ def check(cfg: RlConfig, algorithm: grpo.GrpoConfig, batch: minibatch.BatchConfi
     raise ValueError(
       f"max_tokens={algorithm.max_tokens} is below the limit of {longest} tokens; it is the "
       "longest answer that the run's schedule allows"
+    )
+  if cfg.partial_tokens:
+    check_partial(cfg.partial_tokens, algorithm, sampler)
+
+
+def check_partial(tokens: int, algorithm: grpo.GrpoConfig, sampler: decode.SamplerConfig) -> None:
+  """Raises ValueError where answers of several policies would be drawn or weighed wrongly."""
+  if algorithm.sampler_cap is None:
+    raise ValueError(
+      f"partial_tokens={tokens} without a sampler_cap: tokens of older policies would count as the "
+      "rollout's own; set grpo.sampler_cap, 2 for example, which weighs each by min(old / drawn, "
+      "cap)"
+    )
+  if algorithm.ratio != "token":
+    raise ValueError(
+      f"partial_tokens={tokens} with ratio={algorithm.ratio!r}: older policies are weighed token "
+      "by token, which corrects no ratio of whole answers; set grpo.ratio to token"
+    )
+  if sampler.draft != "none":
+    raise ValueError(
+      f"partial_tokens={tokens} with draft={sampler.draft!r}: answers with drafts are drawn in one "
+      "go; set sampler.draft to none or rl.partial_tokens to 0"
     )
 
 
@@ -122,6 +163,17 @@ def longest(
       )
     found = max(found, prompt)
   return found + answer
+
+
+def capacity(
+  cfg: RlConfig, algorithm: grpo.GrpoConfig, batch: minibatch.BatchConfig, longest: int
+) -> int:
+  """Micro-batches that hold any optimiser step of the run.
+
+  The groups of `spans` rollouts may be whole in the same one.
+  """
+  most = cfg.questions_per_rollout * algorithm.group * cfg.spans
+  return minibatch.capacity(most // batch.minibatches, longest, batch)
 
 
 def pick(count: int, size: int, number: int, seed: int) -> list[int]:
@@ -246,6 +298,27 @@ def make_loss(model_cfg, cfg: grpo.GrpoConfig, mixture: experts.ExpertsConfig):
   return loss
 
 
+def compiled(
+  model_cfg,
+  tx: optax.GradientTransformation,
+  state: states.TrainState,
+  batch: minibatch.BatchConfig,
+  cfg: grpo.GrpoConfig,
+  mixture: experts.ExpertsConfig,
+  *,
+  microbatches: int,
+  place: Callable,
+  unit: int,
+):
+  """The update, compiled for every step of a run. unit: what a micro-batch's rows divide by."""
+  loss = make_loss(model_cfg, cfg, mixture)
+  update = steps_lib.make_update(loss, tx, mixture.bias_rate)
+  empty, used = empty_step(batch, cfg, microbatches)
+  placed = place((empty, np.zeros(microbatches, np.float32)))
+  jitted = jax.jit(update, donate_argnums=0)
+  return memory.fitted(jitted, state, placed, used, row_tokens=batch.row_tokens, unit=unit)
+
+
 def rollout_metrics(scored: Scored, cfg: grpo.GrpoConfig) -> dict[str, float]:
   """reward/*, verdict/*, response/*, group/* and sampler/* of one rollout.
 
@@ -265,20 +338,21 @@ def rollout_metrics(scored: Scored, cfg: grpo.GrpoConfig) -> dict[str, float]:
 
 
 def logp_gap(samples: Sequence[rollout.Sample], old: Sequence[np.ndarray]) -> float:
-  """The largest distance between the sampler's and the trainer's log-probability of one token."""
-  both = [(s, logp[s.prompt_length :]) for s, logp in zip(samples, old, strict=True) if s.length]
-  return float(max(np.abs(logp - s.logp).max() for s, logp in both))
+  """The largest distance between the sampler's and the trainer's log-probability of one token.
+
+  Of tokens that this rollout's policy drew: between older ones and it, the policy moved.
+  """
+  both = zip(samples, old, strict=True)
+  gaps = [(logp[s.prompt_length :] - s.logp)[s.carried :] for s, logp in both]
+  return float(max(np.abs(gap).max() for gap in gaps if len(gap)))
 
 
-def throughput(
-  scored: Scored, read: int, seconds: dict, model_cfg, rate: float
-) -> dict[str, float]:
+def throughput(drawn: int, read: int, seconds: dict, model_cfg, rate: float) -> dict[str, float]:
   """Tokens per second of sampling and of learning; mfu is of `rate`, measured on all devices.
 
-  read: tokens that the updates ran, a prompt once where answers share it; each is 6 FLOPs for
-  every weight that it meets (`floor.active`).
+  drawn: tokens of this rollout. read: tokens that the updates ran, a prompt once where answers
+  share it; each is 6 FLOPs for every weight that it meets (`floor.active`).
   """
-  drawn = sum(s.length for s in scored.samples)
   work = 6 * floor.active(model_cfg) * read
   return {
     "throughput/sample_tokens_per_s": drawn / seconds["time/sample_s"],

@@ -70,8 +70,17 @@ def test_the_shuffle_breaks_groups_up_and_follows_its_seed():
 
 
 def test_samples_that_do_not_divide_are_refused_with_the_numbers():
+  minibatch.check(32, PAPER)
   with pytest.raises(ValueError, match="30 samples do not divide into minibatches=16"):
-    minibatch.split(30, PAPER, np.random.default_rng(0))
+    minibatch.check(30, PAPER)
+
+
+def test_any_number_of_samples_is_split_into_every_step_with_sizes_one_apart():
+  """Partial rollouts: as many as are whole."""
+  for count, sizes in ((40, [3] * 8 + [2] * 8), (8, [1] * 8 + [0] * 8)):
+    parts = minibatch.split(count, PAPER, np.random.default_rng(0))
+    assert [len(part) for part in parts] == sizes
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(count))
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,8 @@ def test_the_loss_counts_every_token_of_the_answer_its_end_included():
 
 
 def test_one_request_per_sample_with_the_rollouts_number_and_limit():
-  asked = list(rollout.requests(QUESTIONS, tokenizer(), "short", group=2, rollout=5, limit=9))
-  assert [(r.question, r.sample) for r in asked[:3]] == [("first", 0), ("first", 1), ("second", 0)]
+  given = {"group": 2, "rollout": 5, "limit": 9}
+  asked = rollout.requests((2, 0), QUESTIONS, tokenizer(), "short", **given)
+  assert [(r.question, r.sample) for r in asked[:3]] == [("twin", 0), ("twin", 1), ("first", 0)]
+  assert [r.index for r in asked] == [2, 2, 0, 0]
   assert {(r.rollout, r.limit) for r in asked} == {(5, 9)}

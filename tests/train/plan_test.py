@@ -56,3 +56,9 @@ def test_the_estimate_of_time_grows_with_the_run():
   assert round(one / minutes(devices=8), 1) == 8
   # Decoded and learned from, and scored by the old policy and by the reference, or without KL not.
   assert round(one / minutes(kl=0.0), 2) == round(12 / 10, 2)
+
+
+def test_the_age_of_the_oldest_token_is_told_where_answers_go_on():
+  # 24 tokens at 10 a rollout: three rollouts, the first two before the last, 16 updates each.
+  assert "takes 3, so a token is at most 32 updates old" in lines(partial_tokens=10)[4]
+  assert len(lines()) == 4

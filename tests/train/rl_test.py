@@ -14,6 +14,7 @@ from r1.rewards import combine
 from r1.text import templates
 from r1.train import optimizer, rl, state, step
 from tests.model import tiny as tiny_model
+from tests.sampling import settings
 from tests.train import tiny
 
 CFG = tiny.model()
@@ -24,6 +25,7 @@ RL = {
   "template": "short",
   "limit": ((0, 24),),
   "temperature": ((0, 1.0),),
+  "partial_tokens": 0,
   "top_k": 0,
   "top_p": 1.0,
   "min_p": 0.0,
@@ -307,6 +309,7 @@ def test_answers_that_leave_no_room_at_all_are_told_by_their_settings():
     ({"min_p": 0.1}, "top_k=0, top_p=1.0, min_p=0.1: the sampler would renormalise"),
     ({"temperature": ((0, 1.0), (9, 0.0))}, "training needs samples, so above 0"),
     ({"limit": ((5, 24),)}, "limit="),
+    ({"partial_tokens": -1}, "partial_tokens=-1 must be >= 0"),
     ({"keep": 0}, "keep=0 must be >= 1"),
     ({"rollouts": 0}, "rollouts=0 must be >= 1"),
   ],
@@ -314,6 +317,15 @@ def test_answers_that_leave_no_room_at_all_are_told_by_their_settings():
 def test_settings_that_make_no_sense_are_refused(changes, message):
   with pytest.raises(ValueError, match=message):
     rl_config(**changes)
+
+
+def check(changes, algorithm, minibatches=2, **sampler):
+  rl.check(
+    rl_config(**changes),
+    tiny.grpo_config(**algorithm),
+    tiny.batch_config(minibatches=minibatches),
+    settings.sampler(**sampler),
+  )
 
 
 @pytest.mark.parametrize(
@@ -326,11 +338,7 @@ def test_settings_that_make_no_sense_are_refused(changes, message):
 )
 def test_sections_that_do_not_fit_each_other_are_refused(changes, algorithm, minibatches, message):
   with pytest.raises(ValueError, match=message):
-    rl.check(
-      rl_config(**changes),
-      tiny.grpo_config(**algorithm),
-      tiny.batch_config(minibatches=minibatches),
-    )
+    check(changes, algorithm, minibatches)
 
 
 # Records ------------------------------------------------------------------------------------------
@@ -355,10 +363,8 @@ def test_the_metrics_of_a_rollout_are_means_over_its_samples():
 
 
 def test_throughput_divides_tokens_by_their_seconds():
-  samples = [tiny.sample(None, 0, np.arange(12), 2)] * 3
-  scored = rl.Scored(samples, rewarded([1, 0, 0]), np.zeros(3), np.ones(3, bool), [], [])
   seconds = {"time/sample_s": 5.0, "time/update_s": 2.0}
-  found = rl.throughput(scored, 36, seconds, CFG, rate=1e9)
+  found = rl.throughput(30, 36, seconds, CFG, rate=1e9)
   assert found["throughput/sample_tokens_per_s"] == 30 / 5
   assert found["throughput/train_tokens_per_s"] == 36 / 2
   # norms 3D, tied table VD, q and o DHK, k and v DNK, biases (H + 2N)K, three of DF.
@@ -368,7 +374,7 @@ def test_throughput_divides_tokens_by_their_seconds():
   # in the one mixture layer, and the table, which is only looked up.
   mixture = presets.config("tiny-deepseek-v3", tiny_model.RUNTIME, mtp=False)
   count = spec.count(transformer.specs(mixture)) - 6 * 3 * 64 * 24 - mixture.V * 64
-  found = rl.throughput(scored, 36, seconds, mixture, rate=1e9)
+  found = rl.throughput(30, 36, seconds, mixture, rate=1e9)
   assert found["throughput/mfu"] == pytest.approx(6 * count * 36 / 2.0 / 1e9)
 
 
