@@ -52,7 +52,12 @@ def tiny(a) -> ml_collections.ConfigDict:
   }
   c.grpo = algorithm()
   c.experts = {"balance": 0.0, "bias_rate": 0.0}  # a mixture keeps its router's bias in RL
-  c.batch = {"row_tokens": 128, "microbatch_tokens": 1024, "minibatches": 4}
+  c.batch = {
+    "row_tokens": 128,
+    "microbatch_tokens": 1024,
+    "minibatches": 4,
+    "share_prompts": True,  # attend="splash" needs False
+  }
   c.sampler = sampler()
   c.reward = {
     "accuracy": 1.0,

@@ -55,7 +55,8 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     "sampler_cap": config_dict.placeholder(float),  # none
   }
   longest = a.prompt + a.cap
-  c.batch = {"row_tokens": longest, "microbatch_tokens": 8 * longest, "minibatches": 1}
+  rows = {"row_tokens": longest, "microbatch_tokens": 8 * longest}
+  c.batch = rows | {"minibatches": 1, "share_prompts": True}  # attend="splash" needs False
   c.sampler = sampler(a)
   c.loop = False  # True: the plain batch loop samples
   c.optimizer = common.ADAM | {

@@ -53,9 +53,10 @@ def lower(name: str, config, cfg, mesh, prompt: int) -> tuple[str, jax.stages.Lo
     most = minibatch.capacity(count, batch.row_tokens, batch)
     loss = rl.make_loss(cfg, algorithm, mixture)
     what = "up to {} micro-batches of {} rows x {:,} tokens".format(most, *shape)
-    return what, fit.update(params, tx, loss, mixture.bias_rate, (most, *shape), cfg, mesh)
+    given = fit.given(batch, algorithm, most, cfg, mesh)
+    return what, fit.update(params, tx, loss, mixture.bias_rate, given, mesh)
   if name == "score":
-    return "{} rows x {:,} tokens".format(*shape), fit.score(params, shape, cfg, mesh)
+    return "{} rows x {:,} tokens".format(*shape), fit.score(params, batch, cfg, mesh)
   sampler = paged(config)
   pool = fit.pool(cfg, sampler, mesh)
   where = f"cache of {sampler.cache_tokens:,} tokens with {cost.held(pool) / 1e9:.2f} GB a device"
@@ -86,9 +87,10 @@ def main(config, given) -> bool:
   if "grpo" not in config:
     raise ValueError("experiments.fit compiles the steps of RL; give a config like r1_zero's")
   found, room = topology.devices(given.topology), topology.memory(given.topology)
-  sizes = dict(config.mesh)
+  sizes, batch = dict(config.mesh), minibatch.BatchConfig(**config.batch)
+  minibatch.check_attention(batch, config.runtime.attend)
   mesh, rules = sharding.make_mesh(sizes, found), sharding.FSDP_TENSOR
-  sharding.check_rows(sizes, minibatch.BatchConfig(**config.batch).rows, config.sampler.slots)
+  sharding.check_rows(sizes, batch.rows, config.sampler.slots)
   cfg, fits = describe(config, rules), True
   print(f"{given.topology}: {mesh.size} devices" + (f" of {room / 1e9:.0f} GB" if room else ""))
   with sharding.on(mesh):

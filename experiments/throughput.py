@@ -230,6 +230,7 @@ def main(settings: dict, *, as_json: bool, profile: str, by_turns: bool = False)
   host.keep_compiled_programs()
   clock = ClockConfig(**settings["clock"])
   batch = minibatch.BatchConfig(**settings["batch"])
+  minibatch.check_attention(batch, settings["runtime"]["attend"])
   mesh, rules = sharding.layout(settings["mesh"], batch.rows, settings["sampler"]["slots"])
   with sharding.on(mesh):
     w, state, ref = build(settings, mesh, rules)

@@ -181,6 +181,7 @@ def test_an_unknown_setting_or_a_wrong_type_on_the_command_line_is_refused(
     ({"grpo.group": 1}, "group=1: a group of one has no baseline"),
     ({"batch.minibatches": 7}, "do not divide into minibatches=7"),
     ({"batch.microbatch_tokens": 100}, "microbatch_tokens=100 must be a multiple"),
+    ({"runtime.attend": "splash"}, "share_prompts=True with attend='splash'"),
     ({"rl.top_p": 0.9}, "top_p=0.9"),
     ({"rl.top_k": -1}, "top_k=-1"),
     ({"sampler.draft": "eagle"}, "draft='eagle': choose one of"),
@@ -195,6 +196,11 @@ def test_an_unknown_setting_or_a_wrong_type_on_the_command_line_is_refused(
 def test_settings_that_do_not_fit_are_refused_before_any_compute(changes, message):
   with pytest.raises(ValueError, match=message):
     experiment.read(overridden(changes))
+
+
+def test_a_kernel_without_shared_prompts_is_accepted_where_none_are_shared():
+  changes = {"runtime.attend": "splash", "batch.share_prompts": False}
+  assert not experiment.read(overridden(changes)).batch.share_prompts
 
 
 def test_a_key_that_the_library_does_not_know_is_refused():

@@ -1,8 +1,8 @@
 """From a rollout's samples to the packed micro-batches of one optimiser step.
 
 Rows are packed, so padding is not paid for: a step runs only the micro-batches that hold tokens,
-and every step of a run has the same compiled shape [U, B, L]. Answers of a group stand behind one
-copy of their prompt where that saves rows.
+and every step of a run has the same compiled shape [U, B, L]. Answers of a group may stand behind
+one copy of their prompt.
 """
 
 import dataclasses
@@ -21,11 +21,14 @@ class BatchConfig:
   """row_tokens: length L of a packed row. microbatch_tokens: tokens per forward and backward.
 
   minibatches: optimiser steps per rollout; the shuffled rollout is split evenly among them.
+  share_prompts: answers of a group stand behind one copy of their prompt where that saves rows;
+  else each has its own, and rows name no parents.
   """
 
   row_tokens: int
   microbatch_tokens: int
   minibatches: int
+  share_prompts: bool
 
   def __post_init__(self):
     if self.microbatch_tokens % self.row_tokens or self.row_tokens < 2:
@@ -40,6 +43,15 @@ class BatchConfig:
   def rows(self) -> int:
     """Rows of a micro-batch."""
     return self.microbatch_tokens // self.row_tokens
+
+
+def check_attention(cfg: BatchConfig, attend: str) -> None:
+  """Raises ValueError where the model's attention body cannot read the rows."""
+  if cfg.share_prompts and attend == "splash":
+    raise ValueError(
+      "share_prompts=True with attend='splash': its kernel compares segments and sees no shared "
+      "prompt; set batch.share_prompts=False, or take runtime.attend='blockwise'"
+    )
 
 
 def check(count: int, cfg: BatchConfig) -> None:
@@ -91,6 +103,21 @@ def capacity(count: int, longest: int, cfg: BatchConfig) -> int:
   return math.ceil(math.ceil(count / per_row) / cfg.rows)
 
 
+def pack(
+  samples, question_B, cfg: BatchConfig, rows: int | None = None
+) -> tuple[packing.Packed, list[list[int]], list[packing.Kin] | None]:
+  """(packed rows, placement, kin or None where no prompt is shared) of the samples.
+
+  rows: how many, the last ones empty; None for as many whole micro-batches as the samples need.
+  """
+  family = kin(samples, question_B) if cfg.share_prompts else None
+  placement = packing.place_families([len(s.tokens) for s in samples], family, cfg.row_tokens)
+  if rows is None:
+    rows = len(placement) + -len(placement) % cfg.rows
+  packed = packing.fill(sequences(samples), placement, cfg.row_tokens, rows, family)
+  return packed, placement, family
+
+
 def chunks(packed, rows: int) -> Iterator:
   """The packed rows, `rows` at a time."""
   total = packed.token_BL.shape[0]
@@ -105,15 +132,11 @@ def score(
 
   question_B: of each sample, see `kin`.
   """
-  scored, family = sequences(samples), kin(samples, question_B)
-  lengths = [len(tokens) for tokens, _ in scored]
-  placement = packing.place_families(lengths, family, cfg.row_tokens)
-  rows = len(placement) + -len(placement) % cfg.rows
-  packed = packing.fill(scored, placement, cfg.row_tokens, rows, family)
+  packed, placement, family = pack(samples, question_B, cfg)
   parts = [logp.score(params, chunk, model_cfg, temperature) for chunk in chunks(packed, cfg.rows)]
   logp_BL = np.concatenate([np.asarray(part) for part in jax.device_get(parts)])
   logp_BL = np.where(packed.scored_BL, logp_BL, 0.0)
-  return packing.gather(logp_BL, placement, lengths, family)
+  return packing.gather(logp_BL, placement, [len(s.tokens) for s in samples], family)
 
 
 def assemble(
@@ -134,12 +157,8 @@ def assemble(
   `grpo.GrpoBatch`. Samples of weight 0 are left out: they have no gradient.
   """
   kept = [i for i in range(len(samples)) if weight_B[i] > 0]
-  chosen = sequences([samples[i] for i in kept])
-  family = kin([samples[i] for i in kept], question_B[kept])
-  lengths = [len(tokens) for tokens, _ in chosen]
-  placement = packing.place_families(lengths, family, cfg.row_tokens)
   rows = microbatches * cfg.rows
-  packed = packing.fill(chosen, placement, cfg.row_tokens, rows, family)
+  packed, placement, family = pack([samples[i] for i in kept], question_B[kept], cfg, rows)
 
   def spread(values):
     return packing.spread(values, placement, cfg.row_tokens, rows, family)

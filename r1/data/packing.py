@@ -71,13 +71,15 @@ def place(lengths: Sequence[int], row: int) -> list[list[int]]:
   return placement
 
 
-def place_families(lengths: Sequence[int], kin: Sequence[Kin], row: int) -> list[list[int]]:
+def place_families(lengths: Sequence[int], kin: Sequence[Kin] | None, row: int) -> list[list[int]]:
   """Like `place`, where a row holds once what neighbours of a family share, if that saves rows.
 
   Family after family, the one with most tokens first; a family that does not fit one row goes on
-  in others, which repeat what it shares.
+  in others, which repeat what it shares. kin: None where nothing is shared.
   """
   plain = place(lengths, row)
+  if kin is None:
+    return plain
   total: dict[int, int] = {}
   for length, (family, _) in zip(lengths, kin, strict=True):
     total[family] = total.get(family, 0) + length

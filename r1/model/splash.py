@@ -36,7 +36,8 @@ def splash(
     raise ValueError("attend='splash' has no windows; take attend='blockwise' for this model")
   if places.parent_BL is not None:
     raise ValueError(
-      "attend='splash' cannot see a shared prompt; take attend='blockwise' for rows packed by group"
+      "attend='splash' cannot see a shared prompt: parent_BL is given, wanted None; pack each "
+      "answer behind its own prompt (batch.share_prompts=False), or take attend='blockwise'"
     )
   if block % LANES:
     raise ValueError(f"attention_block={block}: attend='splash' needs a multiple of {LANES}")

@@ -13,12 +13,11 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from r1 import dims, sharding
-from r1.algorithms import grpo, logp
-from r1.data import packing
+from r1.algorithms import grpo, logp, minibatch
 from r1.model import lora, pages, transformer
 from r1.sampling import chunk, engine
 from r1.sampling import decode as decoding
-from r1.train import models, optimizer
+from r1.train import models, optimizer, rl
 from r1.train import state as states
 from r1.train import step as steps
 
@@ -56,22 +55,29 @@ def _number(dtype, mesh) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct((), dtype, sharding=NamedSharding(mesh, P()))
 
 
-def update(params, tx, loss, bias_rate: float, shape, cfg, mesh) -> jax.stages.Lowered:
-  """The optimiser step of `experiments.r1_zero`, its state donated. shape: U, B, L."""
-  whole = _array("UBL", shape, jnp.int32, cfg, mesh)
-  real = _array("UBL", shape, jnp.float32, cfg, mesh)
-  batch = grpo.GrpoBatch(whole, whole, whole, whole, real, real, real, real, real)
-  heat_U = _array("U", shape[:1], jnp.float32, cfg, mesh)
+def given(
+  batch: minibatch.BatchConfig, algorithm: grpo.GrpoConfig, microbatches: int, cfg, mesh
+) -> tuple[grpo.GrpoBatch, jax.ShapeDtypeStruct]:
+  """(batch [U, B, L], temperatures [U]) of every update of a run with these settings.
+
+  The run's own code says which arrays there are, by an empty micro-batch on the host.
+  """
+  one, _ = rl.empty_step(batch, algorithm, 1)
+  wide = lambda x: _array("UBL", (microbatches, *x.shape[1:]), x.dtype, cfg, mesh)
+  return jax.tree.map(wide, one), _array("U", (microbatches,), jnp.float32, cfg, mesh)
+
+
+def update(params, tx, loss, bias_rate: float, batch, mesh) -> jax.stages.Lowered:
+  """The optimiser step of `experiments.r1_zero`, its state donated. batch: see `given`."""
   step = jax.jit(steps.make_update(loss, tx, bias_rate), donate_argnums=0)
-  return step.lower(state(params, tx, mesh), (batch, heat_U), _number(jnp.int32, mesh))
+  return step.lower(state(params, tx, mesh), batch, _number(jnp.int32, mesh))
 
 
-def score(params, shape, cfg, mesh) -> jax.stages.Lowered:
-  """The log-probabilities of one batch of packed rows. shape: B, L."""
-  whole = _array("BL", shape, jnp.int32, cfg, mesh)
-  scored = _array("BL", shape, jnp.bool_, cfg, mesh)
-  batch = packing.Packed(whole, whole, whole, whole, scored)
-  return logp.score.lower(params, batch, cfg, _number(jnp.float32, mesh))
+def score(params, batch: minibatch.BatchConfig, cfg, mesh) -> jax.stages.Lowered:
+  """The log-probabilities of one micro-batch of packed rows."""
+  packed, *_ = minibatch.pack([], [], batch, batch.rows)
+  rows = jax.tree.map(lambda x: _array("BL", x.shape, x.dtype, cfg, mesh), packed)
+  return logp.score.lower(params, rows, cfg, _number(jnp.float32, mesh))
 
 
 def pool(cfg, sampler: decoding.SamplerConfig, mesh) -> dict:

@@ -51,9 +51,7 @@ class SftConfig:
   def __post_init__(self):
     if self.template != conversations.OWN:
       templates.opened(self.template)
-    minibatch.BatchConfig(
-      row_tokens=self.row_tokens, microbatch_tokens=self.microbatch_tokens, minibatches=1
-    )
+    _ = self.batch  # refuses rows that make no sense
     for name, allowed in (
       ("normalise", objective.NORMALISE),
       ("overlong", conversations.OVERLONG),
@@ -79,7 +77,10 @@ class SftConfig:
   def batch(self) -> minibatch.BatchConfig:
     """The rows of an update."""
     return minibatch.BatchConfig(
-      row_tokens=self.row_tokens, microbatch_tokens=self.microbatch_tokens, minibatches=1
+      row_tokens=self.row_tokens,
+      microbatch_tokens=self.microbatch_tokens,
+      minibatches=1,
+      share_prompts=False,
     )
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from r1.algorithms import advantages, experts, minibatch
+from r1.model import splash
 from r1.train import rl, step
 from tests.train import tiny
 
-PAPER = minibatch.BatchConfig(row_tokens=8, microbatch_tokens=8, minibatches=16)
+PAPER = minibatch.BatchConfig(row_tokens=8, microbatch_tokens=8, minibatches=16, share_prompts=True)
 
 
 def assemble(samples, cfg, *, weights=None, microbatches=None, questions=None):
@@ -230,8 +231,28 @@ def test_scores_are_those_of_prompts_of_their_own(kind, attend):
   apart, numbers = np.arange(len(samples)), tiny.question_numbers(samples)
   want = minibatch.score(weights, samples, cfg, batch, 0.8, question_B=apart)
   found = minibatch.score(weights, samples, cfg, batch, 0.8, question_B=numbers)
-  for a, b in zip(found, want, strict=True):
+  alone = tiny.batch_config(64, 1, share_prompts=False)
+  unshared = minibatch.score(weights, samples, cfg, alone, 0.8, question_B=numbers)
+  for a, b, c in zip(found, want, unshared, strict=True):
     np.testing.assert_allclose(a, b, atol=1e-5)
+    np.testing.assert_allclose(c, b, atol=1e-5)
+
+
+def test_where_no_prompt_is_shared_rows_are_those_of_questions_of_their_own():
+  samples, cfg = shared_prompts(), tiny.batch_config(64, 1, share_prompts=False)
+  batch, used = assemble(samples, cfg, questions=tiny.question_numbers(samples))
+  assert batch.parent_BL is None
+  want, wanted = assemble(samples, tiny.batch_config(64, 1))
+  assert used == wanted
+  jax.tree.map(np.testing.assert_array_equal, batch, want.replace(parent_BL=None))
+
+
+def test_a_kernel_that_sees_no_shared_prompt_is_refused_with_one():
+  shared, apart = (tiny.batch_config(share_prompts=share) for share in (True, False))
+  with pytest.raises(ValueError, match=r"share_prompts=True with attend='splash'.*=False, or take"):
+    minibatch.check_attention(shared, "splash")
+  minibatch.check_attention(apart, "splash")
+  minibatch.check_attention(shared, "blockwise")
 
 
 OPTIONS = (
@@ -242,36 +263,58 @@ OPTIONS = (
 )
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_loss_metrics_and_gradients_are_those_of_prompts_of_their_own(options):
-  """For every option of the loss, to the rounding of float32."""
-  algorithm = tiny.grpo_config(kl=0.3, clip_low=0.05, clip_high=0.05, **options)
+def learn(numbers, algorithm, model_cfg, share_prompts=True):
+  """(micro-batches in use, (gradient, loss, metrics)) of one step over the shared prompts."""
   samples, rng = shared_prompts(), np.random.default_rng(8)
   lengths_B = np.array([s.length for s in samples])
   advantage_B = rng.standard_normal(len(samples))
   weight_B = advantages.token_weights(lengths_B, np.arange(len(samples)) != 5, algorithm)
-  model_cfg = tiny.model()
+  old, ref = ([rng.normal(-5.9, 0.1, len(s.tokens)) for s in samples] for _ in range(2))
+  batch, used = minibatch.assemble(
+    samples,
+    question_B=numbers,
+    advantage_B=advantage_B,
+    weight_B=weight_B,
+    old=old,
+    ref=ref,
+    cfg=tiny.batch_config(64, 1, share_prompts=share_prompts),
+    microbatches=8,
+  )
   loss = rl.make_loss(model_cfg, algorithm, experts.OFF)
   run = jax.jit(functools.partial(step.accumulate, loss))
-  results = []
-  for numbers in (np.arange(len(samples)), tiny.question_numbers(samples)):
-    noise = np.random.default_rng(9)
-    old, ref = ([noise.normal(-5.9, 0.1, len(s.tokens)) for s in samples] for _ in range(2))
-    batch, used = minibatch.assemble(
-      samples,
-      question_B=numbers,
-      advantage_B=advantage_B,
-      weight_B=weight_B,
-      old=old,
-      ref=ref,
-      cfg=tiny.batch_config(64, 1),
-      microbatches=8,
-    )
-    results.append((used, run(tiny.params(model_cfg), (batch, np.ones(8, np.float32)), used)))
-  (more, want), (fewer, found) = results
-  assert fewer < more
+  return used, run(tiny.params(model_cfg), (batch, np.ones(8, np.float32)), used)
+
+
+def same(found, want):
+  """Both are equal to the rounding of float32, and there is a gradient."""
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), found, want)
   assert max(float(np.abs(g).max()) for g in jax.tree.leaves(want[0])) > 1e-2
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_loss_metrics_and_gradients_are_those_of_prompts_of_their_own(options):
+  """For every option of the loss; of questions of their own, and where sharing is off."""
+  algorithm = tiny.grpo_config(kl=0.3, clip_low=0.05, clip_high=0.05, **options)
+  apart, together = np.arange(8), np.arange(8) // 4
+  more, want = learn(apart, algorithm, tiny.model())
+  fewer, found = learn(together, algorithm, tiny.model())
+  unshared, off = learn(together, algorithm, tiny.model(), share_prompts=False)
+  assert fewer < more == unshared
+  same(found, want)
+  same(off, want)
+
+
+def test_an_update_by_the_splash_kernel_is_that_of_shared_prompts(monkeypatch):
+  """The kernel runs interpreted, and reads rows without parents."""
+  real, algorithm, together = splash.splash, tiny.grpo_config(kl=0.3), np.arange(8) // 4
+  interpreted = lambda *given, **own: real(*given, **own | {"interpret": True})
+  monkeypatch.setattr(splash, "splash", interpreted)
+  cfg = tiny.model(attend="splash", attention_block=128)
+  _, want = learn(together, algorithm, tiny.model())
+  _, found = learn(together, algorithm, cfg, share_prompts=False)
+  same(found, want)
+  with pytest.raises(ValueError, match="parent_BL is given, wanted None"):
+    learn(together, algorithm, cfg)
 
 
 # Scores ------------------------------------------------------------------------------------------

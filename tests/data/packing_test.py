@@ -135,6 +135,10 @@ def test_sharing_is_left_where_it_takes_as_many_rows():
   assert packing.place_families([], [], row=8) == []
 
 
+def test_without_families_rows_are_placed_longest_first():
+  assert packing.place_families([4, 4, 5, 4], None, row=5) == [[2], [0], [1], [3]]
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_families_lose_nothing_and_take_no_more_rows(seed):
   rng = np.random.default_rng(seed)

@@ -2,10 +2,14 @@
 
 import types
 
+import jax
 import pytest
 
 from configs import r1_zero
 from experiments import fit
+from experiments import r1_zero as r1_zero_run
+from r1 import sharding
+from r1.train import rl
 
 ALL = ["update", "score", "prefill", "decode"]
 
@@ -31,6 +35,23 @@ def test_every_step_of_a_config_is_compiled_and_described(capsys):
   assert text.count("peak ") == text.count("compiled in ") == 4
 
 
+@pytest.mark.parametrize("share_prompts", [True, False])
+def test_the_update_is_compiled_for_the_batches_of_the_run(share_prompts):
+  """The arrays that a run's update takes, micro-batch by micro-batch."""
+  c = config(fsdp=8)
+  c.batch.share_prompts = share_prompts
+  mesh = sharding.make_mesh(dict(c.mesh))
+  cfg = fit.describe(c, sharding.FSDP_TENSOR)
+  with sharding.on(mesh):
+    _, lowered = fit.lower("update", c, cfg, mesh, prompt=24)
+  (_, (found, _), _), _ = lowered.args_info
+  stage = r1_zero_run.read(c)
+  want, _ = rl.empty_step(stage.batch, stage.grpo, found.token_BL.shape[0])
+  kinds = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+  assert kinds(found) == kinds(want)
+  assert (found.parent_BL is not None) == share_prompts
+
+
 def test_a_preset_is_described_without_its_weights(capsys):
   c = r1_zero.get_config("model=tiny-qwen2")
   c.mesh.update(fsdp=8)
@@ -51,6 +72,10 @@ def test_what_cannot_be_compiled_is_refused():
   c.sampler.update(slots=16, draft="lookup")
   with pytest.raises(ValueError, match=r"draft='lookup'.*compiles the paged engine"):
     fit.main(c, given(steps=["decode"]))
+  c.sampler.draft = "none"
+  c.runtime.attend = "splash"
+  with pytest.raises(ValueError, match="share_prompts=True with attend='splash'"):
+    fit.main(c, given())
   del c.grpo
   with pytest.raises(ValueError, match="steps of RL"):
     fit.main(c, given())

@@ -213,7 +213,9 @@ def test_the_model_can_be_asked_and_answers_with_what_it_learned(finished):
     temperature=1.0,
     seed=0,
   )
-  cfg = minibatch.BatchConfig(row_tokens=96, microbatch_tokens=192, minibatches=1)
+  cfg = minibatch.BatchConfig(
+    row_tokens=96, microbatch_tokens=192, minibatches=1, share_prompts=True
+  )
   gaps = []
   for params in (model.params, runs.parameters(base)):
     numbers = np.arange(len(samples)) // 4

@@ -89,6 +89,12 @@ def test_as_many_policies_are_counted_as_score(monkeypatch, kl, minibatches):
   assert cost["score"]["tokens"] == (48 if runs else 0)
 
 
+def test_a_kernel_that_sees_no_shared_prompt_is_refused_before_anything_is_made(monkeypatch):
+  monkeypatch.setattr(throughput, "build", None)
+  with pytest.raises(ValueError, match="share_prompts=True with attend='splash'"):
+    throughput.main(settings(runtime__attend="splash"), as_json=True, profile="")
+
+
 def test_sampling_alone_and_uneven_lengths(capsys):
   arg = "questions=2,group=2,prompt=4,cap=8,lengths=geometric,mean=4,slots=2"
   found = measured(capsys, arg, clock__until="sample")

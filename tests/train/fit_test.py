@@ -4,11 +4,12 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
 from r1 import sharding, spec
-from r1.algorithms import experts
+from r1.algorithms import experts, logp, minibatch
 from r1.model import lora, transformer
 from r1.sampling import chunk, engine, requests
 from r1.train import cost, fit, optimizer, rl
@@ -16,6 +17,7 @@ from tests import sharding_test
 from tests.algorithms import rows
 from tests.model import tiny
 from tests.sampling import settings
+from tests.train import tiny as tiny_rl
 
 SIZES = {"data": 2, "fsdp": 2, "tensor": 2}
 CFG = dataclasses.replace(sharding_test.CFG, rules=sharding.FSDP_TENSOR)
@@ -58,18 +60,75 @@ def test_of_a_model_with_adapters_they_alone_have_moments(mesh):
 def test_the_update_takes_the_state_and_the_batch_and_nothing_else(mesh):
   params = fit.weights(CFG, "float32", mesh)
   tx = fit.optimiser(optimizer.OptimizerConfig(**sharding_test.RATE), CFG)
-  loss = rl.make_loss(CFG, rows.config(kl=0.1), experts.OFF)
-  used = cost.measure(fit.update(params, tx, loss, 0.0, (2, 8, 16), CFG, mesh))
-  batch = 9 * 2 * 8 * 16 * 4 // 4 + 2 * 4  # nine arrays over four shards of rows, and U numbers
+  algorithm, batch = rows.config(kl=0.1), tiny_rl.batch_config(16, rows=8)
+  loss = rl.make_loss(CFG, algorithm, experts.OFF)
+  given = fit.given(batch, algorithm, 2, CFG, mesh)
+  used = cost.measure(fit.update(params, tx, loss, 0.0, given, mesh))
+  held = 10 * 2 * 8 * 16 * 4 // 4 + 2 * 4  # ten arrays over four shards of rows, and U numbers
   numbers = 5 * 4 + 4  # counters of the state and the optimiser, and how many micro-batches run
-  assert abs(used.arguments - (3 * cost.held(params) + batch + numbers)) <= 64
+  assert abs(used.arguments - (3 * cost.held(params) + held + numbers)) <= 64
   assert used.alias >= 3 * cost.held(params)
   assert "all-gather" in used.collectives
 
 
+def kinds(tree):
+  """The tree with the shape and the type of each array in its place."""
+  return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+
+
+@pytest.mark.parametrize("share_prompts", [True, False])
+@pytest.mark.parametrize("kl", [0.0, 0.1])
+@pytest.mark.parametrize("minibatches", [1, 2])
+def test_the_described_batch_is_that_of_a_run(mesh, share_prompts, kl, minibatches):
+  """Array for array, with the homes that a run gives them: so one program is compiled for both."""
+  samples, cfg = tiny_rl.random_samples(8), tiny_rl.grpo_config(kl=kl)
+  batch = tiny_rl.batch_config(64, 4, minibatches, share_prompts)
+  values = [np.zeros(len(s.tokens), np.float32) for s in samples]
+  scored = rl.Scored(
+    samples=samples,
+    rewards=None,
+    advantage_B=np.arange(8.0),
+    counted_B=np.ones(8, bool),
+    old=values if minibatches > 1 else None,
+    ref=values if kl else None,
+  )
+  own = {"mixture": experts.OFF, "rng": np.random.default_rng(0), "microbatches": 3}
+  assembled, used = next(rl.steps(scored, batch=batch, cfg=cfg, **own))
+  assert used > 0
+  run = sharding.place((assembled, np.ones(3, np.float32)), mesh=mesh, rules=CFG.rules)
+  described = fit.given(batch, cfg, 3, CFG, mesh)
+  assert kinds(described) == kinds(run)
+  same = jax.tree.map(lambda a, b: a.sharding.is_equivalent_to(b.sharding, b.ndim), described, run)
+  assert all(jax.tree.leaves(same))
+  found = described[0]
+  assert (found.parent_BL is not None) == share_prompts
+  assert (found.ref_logp_BL is not None) == (kl > 0)
+  assert (found.old_logp_BL is not None) == (minibatches > 1)
+
+
+@pytest.mark.parametrize("share_prompts", [True, False])
+def test_the_described_rows_are_those_that_a_run_scores(mesh, monkeypatch, share_prompts):
+  scored, samples = [], tiny_rl.random_samples(8)
+  batch = tiny_rl.batch_config(32, 8, share_prompts=share_prompts)
+  given = {"params": None, "samples": samples, "model_cfg": CFG, "temperature": 1.0}
+  numbers = tiny_rl.question_numbers(samples)
+
+  def score(params, rows, cfg, temperature):
+    scored.append(rows)
+    return np.zeros(rows.token_BL.shape, np.float32)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(logp, "score", score)
+    minibatch.score(**given, cfg=batch, question_B=numbers)
+  lowered = fit.score(fit.weights(CFG, "float32", mesh), batch, CFG, mesh)
+  (_, described, _), _ = lowered.args_info
+  assert kinds(described) == kinds(scored[0])
+  assert (described.parent_BL is not None) == share_prompts
+
+
 def test_scoring_is_compiled_for_packed_rows(mesh):
   params = fit.weights(CFG, "float32", mesh)
-  used = cost.measure(fit.score(params, (8, 16), CFG, mesh))
+  used = cost.measure(fit.score(params, tiny_rl.batch_config(16, rows=8), CFG, mesh))
   assert used.outputs == 8 * 16 * 4 // 4
   assert used.flops
 

@@ -3,7 +3,7 @@
 import pytest
 
 from r1 import sharding
-from r1.algorithms import experts
+from r1.algorithms import experts, minibatch
 from r1.model import presets
 from r1.train import cost, fit, optimizer, rl, topology
 from tests.algorithms import rows
@@ -43,10 +43,16 @@ def described():
 def test_an_update_of_16_rows_of_32k_tokens_needs_at_most_24_gigabytes_a_chip(described):
   mesh = described("v5p:2x2x4", {"fsdp": 16})
   tx = fit.optimiser(optimizer.OptimizerConfig(**ADAMW), CFG)
-  loss = rl.make_loss(CFG, rows.config(kl=0.001), experts.OFF)
+  algorithm = rows.config(kl=0.001)
+  loss = rl.make_loss(CFG, algorithm, experts.OFF)
+  batch = minibatch.BatchConfig(
+    row_tokens=32_768, microbatch_tokens=16 * 32_768, minibatches=16, share_prompts=False
+  )
+  minibatch.check_attention(batch, CFG.attend)
   with sharding.on(mesh):
     params = fit.weights(CFG, "float32", mesh)
-    used = cost.measure(fit.update(params, tx, loss, 0.0, (2, 16, 32_768), CFG, mesh))
+    given = fit.given(batch, algorithm, 2, CFG, mesh)
+    used = cost.measure(fit.update(params, tx, loss, 0.0, given, mesh))
   print("\n".join(cost.lines(used, topology.MEMORY["v5p"])))
   assert used.temporary <= 24e9
   assert used.alias >= 0.99 * 3 * cost.held(params)
