@@ -58,6 +58,11 @@ def lower(name: str, config, cfg, mesh, prompt: int) -> tuple[str, jax.stages.Lo
     return "{} rows x {:,} tokens".format(*shape), fit.score(params, shape, cfg, mesh)
   filters = {name: config.rl[name] for name in ("top_k", "top_p", "min_p")}
   sampler = decode.SamplerConfig(**config.sampler, **filters)
+  if sampler.cache_dtype:
+    raise ValueError(
+      f"sampler.cache_dtype={sampler.cache_dtype!r}: {name} is compiled with the dense cache, "
+      "which has no such type; set it to '', or leave prefill and decode out of --steps"
+    )
   slots = prompt + max(most for _, most in config.rl.limit)
   cache = fit.cache(cfg, sampler.slots, slots, mesh)
   what = f"{sampler.slots} rows, cache of {slots:,} slots with {cost.held(cache) / 1e9:.2f} GB"

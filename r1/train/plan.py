@@ -4,6 +4,7 @@ import jax
 
 from r1 import spec
 from r1.model import transformer
+from r1.train import floor
 
 EFFICIENCY = 0.25  # of the matmul rate; what the small model reaches on two cores
 
@@ -18,8 +19,9 @@ def lines(model_cfg, cfg, algorithm, batch, sampler, *, devices: int, rate: floa
   count = spec.count(transformer.specs(model_cfg))
   responses = questions * group
   weights = 4 * count * 5  # weights, two moments, reference, gradient
-  layers = sum(n for _, n in model_cfg.stacks)
-  cache = 2 * 4 * layers * slots * model_cfg.context * model_cfg.N * model_cfg.K
+  # The plain loop, which follows drafters, has room for every slot's longest answer.
+  held = sampler.cache_tokens if sampler.draft == "none" else slots * model_cfg.context
+  cache = held * floor.token_bytes(model_cfg, sampler.cache_dtype)
   # A token is decoded once, scored by two policies and learned from once: 2 + 2 * 2 + 6 FLOPs a
   # parameter, answers counted at half of the limit.
   work = 12 * count * rollouts * responses * limit / 2
@@ -30,6 +32,6 @@ def lines(model_cfg, cfg, algorithm, batch, sampler, *, devices: int, rate: floa
     f"{rollouts * minibatches} updates",
     f"{count:,} parameters on {devices} {jax.devices()[0].device_kind} device(s)",
     f"memory about {weights / 2**20:,.0f} MiB for weights, moments, reference and gradient, and at "
-    f"most {cache / 2**20:,.0f} MiB for the cache of {slots} slots",
+    f"most {cache / 2**20:,.0f} MiB for a cache of {held:,} tokens in {slots} slots",
     f"time about {seconds / 60:.1f} minutes of computing (an estimate), without compiling",
   ]

@@ -149,6 +149,7 @@ def test_settings_that_make_no_sense_are_refused(changes, message):
     "prompt_bucket": 4,
     "chunk": 8,
     "cache_tokens": 64,
+    "cache_dtype": "",
   }
   given |= {"layout": "auto", "in_flight": 1} | changes
   with pytest.raises(ValueError, match=message):
