@@ -2,9 +2,9 @@
 
   scale = max |x| / (largest code),  code = x / scale rounded to the type,  read back: code * scale.
 
-So a number is off by at most half a step of the type: for int8 max |x| / 254, for float8_e4m3fn a
-sixteenth of the number itself, and half of its smallest step (max |x| / 448 * 2^-10) near 0. What a
-token is read back as depends on nothing but that token.
+So a number is off by half a step of the type at most: of int8 by max |x| / 254, of float8_e4m3fn by
+a seventeenth of itself, and near 0 by max |x| / 448 * 2^-10. What a token is read back as depends
+on nothing but that token.
 
 Buffers say themselves how they hold numbers: those of `key_ZBNKM` are codes where `key_scale_ZBNM`
 stands beside them, and plain numbers where it does not.

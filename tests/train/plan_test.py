@@ -8,13 +8,13 @@ from tests.train import tiny
 from tests.train.rl_test import RL
 
 
-def lines(devices=1, **changes):
+def lines(devices=1, sampler=(), **changes):
   return plan.lines(
     tiny.model(),
     rl.RlConfig(**(RL | {"questions_per_rollout": 512, "rollouts": 650} | changes)),
     tiny.grpo_config(group=16),
     tiny.batch_config(minibatches=16),
-    settings.sampler(slots=64, prompt_bucket=8),
+    settings.sampler(slots=64, prompt_bucket=8, **dict(sampler)),
     devices=devices,
     rate=1e9,
   )
@@ -27,12 +27,18 @@ def test_the_paper_s_batch_arithmetic_is_spelled_out():
 
 
 def test_parameters_and_memory_follow_from_the_sizes():
-  _, parameters, memory, _ = lines()
+  _, parameters, _, _ = lines()
   # norms 3D, tied table VD, q and o DHK, k and v DNK, biases (H + 2N)K, three of DF.
   count = 3 * 16 + 384 * 16 + 2 * 16 * 4 * 8 + 2 * 16 * 2 * 8 + 8 * 8 + 3 * 16 * 32
   assert f"{count:,} parameters" in parameters
-  # Keys and values, 4 bytes, 1 layer x 64 slots x 64 positions x 2 heads x 8: .5 MiB.
-  assert "at most 0 MiB for the cache of 64 slots" in memory
+  # Keys and values of 1 layer, 2 heads of 8 numbers in 4 bytes each: 128 bytes a token.
+  pages = {"cache_tokens": 2**16}
+  assert "at most 8 MiB for a cache of 65,536 tokens in 64 slots" in lines(sampler=pages)[2]
+  # A byte a number and 4 a scale: 48 bytes.
+  assert "at most 3 MiB" in lines(sampler=pages | {"cache_dtype": "int8"})[2]
+  # The plain loop, which follows drafts, has 64 slots of the model's context.
+  context = tiny.model().context
+  assert f"a cache of {64 * context:,} tokens" in lines(sampler=pages | {"draft": "lookup"})[2]
   assert "on 8 cpu device(s)" in lines(devices=8)[1]
 
 
