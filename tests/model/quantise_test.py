@@ -17,9 +17,9 @@ def kept(x, dtype, axis=-1):
 
 
 def half_step(x, dtype):
-  """The farthest that a number may be off. Of e4m3, with three bits behind the first one, by 1/16 of
-  a power of 2, which is 1/17 of a number just above it, and by 2^-10 where the exponents end.
-  Rounding float32 on the way adds a few parts in 1e7."""
+  """The farthest that a number may be off. Numbers of e4m3 have three bits behind the first one, so
+  they are off by 1/16 of a power of 2, which is 1/17 of a number just above it, and by 2^-10 where
+  the exponents end. Rounding float32 on the way adds a few parts in 1e7."""
   top = np.abs(x).max(axis=-1, keepdims=True)
   if dtype == "int8":
     return top / 127 / 2 * (1 + 1e-4)

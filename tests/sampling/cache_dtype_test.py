@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from r1.model import heads, pages, presets, transformer
+from r1.model import heads, pages, transformer
 from r1.sampling import engine
-from tests.model import tiny
+from tests.model import latent, tiny
 from tests.sampling import engine_test
 
 ROOM = 32  # tokens of the longest row
-MODELS = {"gqa": engine_test.CFG, "mla": presets.config("tiny-deepseek-v3", tiny.RUNTIME)}
+MODELS = {"gqa": engine_test.CFG, "mla": latent.config("query latent")}
 
 
 @functools.cache
@@ -78,12 +78,14 @@ def test_the_sampler_is_the_model_that_reads_rounded_keys_and_values(model, dtyp
     {"slots": 1},
     {"slots": 3, "chunk": 1},
     {"slots": 6, "chunk": 12, "layout": "stacked"},
-    {"slots": 4, "chunk": 2, "cache_tokens": 20, "in_flight": 1},  # too small: rows are put back
+    {"slots": 4, "chunk": 2, "cache_tokens": 20},  # too small: rows are put back
   ],
 )
 def test_slots_chunks_layout_and_rows_put_back_change_nothing(changes):
   """A prompt, and an answer read again after it was put back, see what was stored of them."""
-  engine_test.compare(answered("gqa", "int8", **changes), answered("gqa", "int8"))
+  for a, b in zip(answered("gqa", "int8", **changes), answered("gqa", "int8"), strict=True):
+    np.testing.assert_array_equal(a.tokens, b.tokens)
+    np.testing.assert_allclose(a.logp, b.logp, atol=1e-5)
 
 
 def test_an_answer_goes_on_from_what_was_drawn_earlier():
