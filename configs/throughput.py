@@ -81,6 +81,7 @@ def sampler(a) -> dict:
     "prompt_bucket": a.prompt,
     "chunk": 32,
     "cache_tokens": slots * pages * 32,
+    "cache_dtype": "",
     "layout": "auto",
     "in_flight": 1 if slots % 2 else 2,
   }

@@ -98,9 +98,14 @@ def clocked(w: workload.Workload, state, ref, clock: ClockConfig, profile: str, 
 
 def decode(w: workload.Workload, found: floor.Rates) -> floor.Decode:
   """The floor of decoding this work."""
-  slots = min(w.sampler.slots, w.work.answers)
-  lengths = synthetic.lengths(w.work)
-  return floor.decode(w.model, prompt=w.work.prompt, lengths=lengths, slots=slots, rates=found)
+  return floor.decode(
+    w.model,
+    prompt=w.work.prompt,
+    lengths=synthetic.lengths(w.work),
+    slots=min(w.sampler.slots, w.work.answers),
+    cache_dtype=w.sampler.cache_dtype,
+    rates=found,
+  )
 
 
 def rates(w: workload.Workload, devices: int) -> floor.Rates:

@@ -79,16 +79,20 @@ def stacked(buffers) -> dict:
   return {name: jnp.concatenate([layer[name] for layer in buffers]) for name in buffers[0]}
 
 
-def empty(cfg, rows: int, slots: int) -> Cache:
-  """A cache that holds nothing yet; `slots` tokens a row at most."""
-  stacks = {
+def zeros(specs: dict, cfg) -> dict:
+  """The buffers that these ShapeDtypeStructs describe."""
+  return {
     name: {
       buffer: sharding.shard(jnp.zeros(s.shape, s.dtype), dims.suffix(buffer), cfg.rules)
       for buffer, s in buffers.items()
     }
-    for name, buffers in specs(cfg, rows, slots).items()
+    for name, buffers in specs.items()
   }
-  return Cache(stacks, jnp.zeros(rows, jnp.int32), slots)
+
+
+def empty(cfg, rows: int, slots: int) -> Cache:
+  """A cache that holds nothing yet; `slots` tokens a row at most."""
+  return Cache(zeros(specs(cfg, rows, slots), cfg), jnp.zeros(rows, jnp.int32), slots)
 
 
 def extend(buffers, z, start_B, key_BLNK, value_BLNK):

@@ -57,9 +57,12 @@ def attend(p, x_BLD, cos_sin, places, held, cfg):
   elif isinstance(held.cache, pages.Paged):
     out_BLHK, buffers = pages.gqa(held, query_BLHK, key_BLNK, value_BLNK, places)
   elif isinstance(held.cache, pages.Prompt):
-    out_BLHK, _ = blockwise.body(cfg)(query_BLHK, key_BLNK, value_BLNK, places)
     key_BNKL, value_BNLK = jnp.moveaxis(key_BLNK, 1, 3), jnp.moveaxis(value_BLNK, 1, 2)
-    buffers = pages.take(held.buffers, held.z, key_ZBNKM=key_BNKL, value_ZBNMK=value_BNLK)
+    whole = {"key_ZBNKM": key_BNKL, "value_ZBNMK": value_BNLK}
+    found, buffers = pages.take(held.buffers, held.z, **whole)
+    key_BLNK = jnp.moveaxis(found["key_ZBNKM"], 3, 1)
+    value_BLNK = jnp.moveaxis(found["value_ZBNMK"], 2, 1)
+    out_BLHK, _ = blockwise.body(cfg)(query_BLHK, key_BLNK, value_BLNK, places)
   else:
     at = held.buffers, held.z, held.cache.length_B
     key_BNKM, value_BNMK, buffers = cache_lib.extend(*at, key_BLNK, value_BLNK)

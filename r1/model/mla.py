@@ -122,9 +122,10 @@ def attend(p, x_BLD, cos_sin, places, held, cfg):
   elif isinstance(held.cache, pages.Paged):
     out_BLHW, buffers = paged(p, *query, latent_BLC, rotary_BLP, places, held)
   elif isinstance(held.cache, pages.Prompt):
-    out_BLHW = expanded(p, *query, latent_BLC, rotary_BLP, places, blockwise.body(cfg))
     whole = {"latent_ZBMC": latent_BLC, "rotary_ZBMP": rotary_BLP}
-    buffers = pages.take(held.buffers, held.z, **whole)
+    found, buffers = pages.take(held.buffers, held.z, **whole)
+    latent_BLC, rotary_BLP = found["latent_ZBMC"], found["rotary_ZBMP"]
+    out_BLHW = expanded(p, *query, latent_BLC, rotary_BLP, places, blockwise.body(cfg))
   else:
     at = held.buffers, held.z, held.cache.length_B
     latent_BMC, rotary_BMP, buffers = cache_lib.extend_latent(*at, latent_BLC, rotary_BLP)

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from r1 import dims, sharding
-from r1.model import attention
+from r1 import dims
+from r1.model import attention, quantise
 from r1.model import cache as cache_lib
 
 TURNED = {"key_ZBNKM": "key_ZBNMK"}  # buffers of a pool that may lie otherwise than in rows
@@ -50,28 +50,41 @@ class Paged(struct.PyTreeNode):
 
 
 class Prompt(struct.PyTreeNode):
-  """Takes the keys and values of whole prompts in, which see nothing but themselves."""
+  """Takes the keys and values of whole prompts in, which see nothing but themselves, as stored."""
 
   stacks: dict
 
 
-def empty(cfg, count: int, width: int, platform: str) -> dict:
-  """A pool of `count` pages of `width` tokens: the dense cache's buffers, pages for rows.
+def specs(cfg, count: int, width: int, codes: str) -> dict:
+  """ShapeDtypeStructs of `count` pages of `width` tokens: the dense cache's, pages for rows.
+
+  codes: a type of `quantise.DTYPES` to keep keys and values in; "": that of the computation.
+  """
+  plain = cache_lib.specs(cfg, count, width)
+  return {name: quantise.specs(x, codes) for name, x in plain.items()} if codes else plain
+
+
+def empty(cfg, count: int, width: int, platform: str, codes: str) -> dict:
+  """A pool of such pages.
 
   A TPU holds the last axis in rows of 128, which a page of fewer tokens does not fill, and its
   compiler would copy all keys into a padded layout for every chunk. So keys have the head's numbers
   last there, as values have; elsewhere their slots, as in rows.
   """
 
-  def one(name, s):
+  def lie(name, s):
     size = dict(zip(dims.suffix(name), s.shape))
     name = TURNED.get(name, name) if platform == "tpu" else name
-    letters = dims.suffix(name)
-    zeros = jnp.zeros([size[letter] for letter in letters], s.dtype)
-    return name, sharding.shard(zeros, letters, cfg.rules)
+    return name, s.update(shape=tuple(size[letter] for letter in dims.suffix(name)))
 
-  specs = cache_lib.specs(cfg, count, width)
-  return {stack: dict(one(*item) for item in buffers.items()) for stack, buffers in specs.items()}
+  found = specs(cfg, count, width, codes)
+  found = {stack: dict(lie(*item) for item in x.items()) for stack, x in found.items()}
+  return cache_lib.zeros(found, cfg)
+
+
+def like(pool: dict, cfg, rows: int, slots: int) -> dict:
+  """Empty buffers for rows, which keep keys and values in the pool's type."""
+  return cache_lib.zeros(specs(cfg, rows, slots, quantise.codes_of(next(iter(pool.values())))), cfg)
 
 
 def pick(name: str, buffers: dict):
@@ -93,10 +106,12 @@ def seen(paged: Paged, position_BL):
 
 def insert(buffers: dict, z, column, **token) -> dict:
   """The chunk's buffers with one token more per row; `token` as each buffer lacks its slot axis."""
+  new = {name: jnp.expand_dims(x, cache_lib.slot_axis(name) - 1) for name, x in token.items()}
+  new = quantise.packed(new, buffers)
 
   def put(name, buffer):
     axis = cache_lib.slot_axis(name)
-    one = jnp.expand_dims(token[name].astype(buffer.dtype), axis - 1)[None]
+    one = new[name].astype(buffer.dtype)[None]
     start = [0] * buffer.ndim
     start[0], start[axis] = z, column
     return jax.lax.dynamic_update_slice(buffer, one, start)
@@ -116,9 +131,11 @@ def store(pool: dict, stacks: dict, page_B) -> dict:
   return {name: put(name, buffers) for name, buffers in pool.items()}
 
 
-def take(buffers: dict, z, **whole) -> dict:
-  """A prompt's buffers with layer z's keys and values, in the layouts of the buffers."""
-  return {key: buffer.at[z].set(whole[key].astype(buffer.dtype)) for key, buffer in buffers.items()}
+def take(buffers: dict, z, **whole) -> tuple[dict, dict]:
+  """(what a reader will find, the buffers with it): layer z of a prompt, in their layouts."""
+  new = quantise.packed(whole, buffers)
+  put = {key: buffer.at[z].set(new[key].astype(buffer.dtype)) for key, buffer in buffers.items()}
+  return quantise.unpacked(new, next(iter(whole.values())).dtype), put
 
 
 def cut(prompt: Prompt, width: int) -> dict:
@@ -201,7 +218,13 @@ def gqa(held, query_BLHK, key_BLNK, value_BLNK, places):
   """One new token per row of grouped-query attention: (out_BLHK, the chunk's buffers)."""
   buffers, z, paged = held.buffers, held.z, held.cache
   buffers = insert(buffers, z, paged.column, key_ZBNKM=key_BLNK[:, 0], value_ZBNMK=value_BLNK[:, 0])
-  begun = attention.held(query_BLHK, buffers["key_ZBNKM"][z], buffers["value_ZBNMK"][z], places)
+
+  def read(found):
+    found = quantise.unpacked(found, value_BLNK.dtype)
+    return pick("key_ZBNKM", found), found["value_ZBNMK"]
+
+  own = read({name: x[z] for name, x in buffers.items()})
+  begun = attention.held(query_BLHK, *own, places)
   B, _, H, K = query_BLHK.shape
   N = key_BLNK.shape[2]
 
@@ -210,7 +233,7 @@ def gqa(held, query_BLHK, key_BLNK, value_BLNK, places):
     query_IGNRK = query_BLHK[:, 0].reshape(B, N, H // N, K)[reader_IG]
     query_INLK = jnp.moveaxis(query_IGNRK, 1, 2).reshape(I, N, -1, K)  # a lane's heads, then lanes
     see_I1LM = jnp.repeat(see_IGM, H // N, axis=1)[:, None]
-    found = attention.few(query_INLK, pick("key_ZBNKM", pages), pages["value_ZBNMK"], see_I1LM)
+    found = attention.few(query_INLK, *read(pages), see_I1LM)
     lanes = lambda x: jnp.moveaxis(x.reshape(I, N, G, H // N, *x.shape[3:]), 2, 1)
     out_IGNRK, lse_IGNR = map(lanes, found)
     return out_IGNRK.reshape(I, G, H, K), lse_IGNR.reshape(I, G, H)
@@ -226,6 +249,10 @@ def latent(held, query_BLHC, rope_BLHP, latent_BLC, rotary_BLP, places, scale):
     buffers, z, paged.column, latent_ZBMC=latent_BLC[:, 0], rotary_ZBMP=rotary_BLP[:, 0]
   )
 
+  def read(found):
+    found = quantise.unpacked(found, latent_BLC.dtype)
+    return found["latent_ZBMC"], found["rotary_ZBMP"]
+
   def weigh(query_BHC, rope_BHP, latent_BMC, rotary_BMP, see_BHM):
     kind = {"preferred_element_type": jnp.float32}
     score_BHM = jnp.einsum("BHC,BMC->BHM", query_BHC, latent_BMC, **kind)
@@ -239,13 +266,12 @@ def latent(held, query_BLHC, rope_BLHP, latent_BLC, rotary_BLP, places, scale):
     out, lse = weigh(
       spread(query_BLHC),
       spread(rope_BLHP),
-      pages["latent_ZBMC"],
-      pages["rotary_ZBMP"],
+      *read(pages),
       jnp.repeat(see_IGM, H, axis=1),
     )
     return out.reshape(I, G, H, -1), lse.reshape(I, G, H)
 
-  own = buffers["latent_ZBMC"][z], buffers["rotary_ZBMP"][z]
+  own = read({name: x[z] for name, x in buffers.items()})
   out_BHC, lse_BH = weigh(query_BLHC[:, 0], rope_BLHP[:, 0], *own, attention.visible(places))
   begun = out_BHC[:, None], lse_BH[:, None]
   out_BHC = _both(part, begun, held, places)

@@ -36,7 +36,7 @@ def prefill(params, pool, token_BL, length_B, page_I, *, cfg, width: int):
   B, L = token_BL.shape
   at_BL = jnp.broadcast_to(jnp.arange(L, dtype=jnp.int32)[None], (B, L))
   real_BL = (at_BL < length_B[:, None]).astype(jnp.int32)
-  stacks = cache_lib.empty(cfg, B, L).stacks
+  stacks = pages.like(pool, cfg, B, L)
   if any(isinstance(params[name], tuple) for name in stacks):
     stacks = {name: cache_lib.unstacked(buffers) for name, buffers in stacks.items()}
   out = transformer.forward(params, token_BL, at_BL, real_BL, cfg, pages.Prompt(stacks))
@@ -53,7 +53,7 @@ def run(params, pool, rows: Rows, shared, own, key, temperature, *, cfg, sampler
   B, M = rows.token_B.shape[0], sampler.chunk
   key_B = requests.keys(key, rows.stream_B3)
   head_DV = heads.matrix(params, cfg)
-  stacks = cache_lib.empty(cfg, B, M).stacks
+  stacks = pages.like(pool, cfg, B, M)
   if any(isinstance(params[name], tuple) for name in stacks):
     stacks = {name: cache_lib.unstacked(buffers) for name, buffers in stacks.items()}
   none = decode.nothing(B, M)

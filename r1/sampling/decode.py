@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from r1.model import cache as cache_lib
-from r1.model import heads, transformer
+from r1.model import heads, quantise, transformer
 from r1.sampling import choose
 
 LAYOUTS = ("auto", "stacked", "unrolled")
@@ -25,6 +25,8 @@ class SamplerConfig:
   decoded together. prompt_bucket: prompts are
   padded to this many tokens, or twice, four times, ... as many. chunk: decoding steps between two
   looks at what has finished, and the tokens of a page. cache_tokens: room of the paged cache.
+  cache_dtype: the type that it keeps keys and values in, int8 or float8_e4m3fn with their scales
+  (see `quantise`), "" is that of the computation.
   layout: of the weights: stacked, unrolled (see `unroll`), or auto: unrolled on a single CPU.
   in_flight: batches that the slots are divided into; the device is at one while the host sees to
   another, and on CPUs two run side by side.
@@ -40,6 +42,7 @@ class SamplerConfig:
   prompt_bucket: int
   chunk: int
   cache_tokens: int
+  cache_dtype: str
   layout: str
   in_flight: int
 
@@ -57,6 +60,16 @@ class SamplerConfig:
     for name in ("slots", "prompt_bucket", "chunk"):
       if getattr(self, name) < 1:
         raise ValueError(f"{name}={getattr(self, name)} must be >= 1")
+    if self.cache_dtype not in ("", *quantise.DTYPES):
+      raise ValueError(
+        f"cache_dtype={self.cache_dtype!r}: choose one of {', '.join(quantise.DTYPES)}, or '' for "
+        "the type of the computation"
+      )
+    if self.cache_dtype and self.draft != "none":
+      raise ValueError(
+        f"cache_dtype={self.cache_dtype!r} is for the paged cache, draft={self.draft!r} decodes "
+        "with the dense one; set cache_dtype to '' or draft to none"
+      )
     if self.layout not in LAYOUTS:
       raise ValueError(f"layout={self.layout!r}: choose one of {', '.join(LAYOUTS)}")
     if self.in_flight < 1 or self.slots % self.in_flight:
@@ -71,7 +84,7 @@ class SamplerConfig:
 # What a sampler without filters and drafts leaves out.
 PLAIN = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "draft": "none", "draft_tokens": 1, "ngram": 1}
 # What the plain loop does not read.
-UNPAGED = {"chunk": 1, "cache_tokens": 1, "layout": "stacked", "in_flight": 1}
+UNPAGED = {"chunk": 1, "cache_tokens": 1, "cache_dtype": "", "layout": "stacked", "in_flight": 1}
 
 
 class Drawn(struct.PyTreeNode):

@@ -17,7 +17,7 @@ from concurrent import futures
 import jax
 import numpy as np
 
-from r1.model import pages, unroll
+from r1.model import pages, quantise, unroll
 from r1.sampling import book as books
 from r1.sampling import chunk, decode, loop
 from r1.sampling import requests as requests_lib
@@ -83,7 +83,8 @@ def generate(
   While the caller looks at what came, the device is at the next chunk. stop: is shown a row's
   tokens after each chunk, and may say how many of them to keep as the whole answer. stats: is
   added to.
-  Raises ValueError where a prompt and its limit do not fit the model's context, or the cache.
+  Raises ValueError where a prompt and its limit do not fit the model's context, or the cache, and
+  where the devices cannot keep `sampler.cache_dtype`.
   """
   if temperature < 0:
     raise ValueError(f"temperature={temperature} must be >= 0; 0 is greedy")
@@ -94,6 +95,8 @@ def generate(
       params, requests, cfg=cfg, sampler=sampler, temperature=temperature, eos=eos, seed=seed
     )
     return
+  if sampler.cache_dtype:
+    quantise.check(sampler.cache_dtype)
   if sampler.layout == "unrolled" or (sampler.layout == "auto" and _on_one_cpu(cfg)):
     params, cfg = _unrolled(params, cfg), dataclasses.replace(cfg, lora=None)
   with _sender(sampler.in_flight, cfg.rules) as send:
@@ -138,8 +141,8 @@ def _sender(in_flight: int, rules):
 
 def _empty(run: _Run) -> _Batch:
   book = blank(run.sampler)
-  pool = pages.empty(run.cfg, book.count, book.width, jax.default_backend())
-  return _Batch(book, pool, [], None)
+  given = book.count, book.width, jax.default_backend(), run.sampler.cache_dtype
+  return _Batch(book, pages.empty(run.cfg, *given), [], None)
 
 
 def blank(sampler: decode.SamplerConfig) -> books.Book:

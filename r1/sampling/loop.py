@@ -32,6 +32,11 @@ def generate(
   """
   if temperature < 0:
     raise ValueError(f"temperature={temperature} must be >= 0; 0 is greedy")
+  if sampler.cache_dtype:
+    raise ValueError(
+      f"cache_dtype={sampler.cache_dtype!r}: the plain loop keeps keys and values in the type of "
+      "the computation; set sampler.cache_dtype to '', or sample by the engine"
+    )
   key = jax.random.key(seed)
   requests = iter(requests)
   while batch := list(itertools.islice(requests, sampler.slots)):

@@ -83,7 +83,8 @@ def score(params, batch: minibatch.BatchConfig, cfg, mesh) -> jax.stages.Lowered
 def pool(cfg, sampler: decoding.SamplerConfig, mesh) -> dict:
   """The paged cache of one batch of the engine, each buffer in its shards."""
   book, platform = engine.blank(sampler), mesh.devices.flat[0].platform
-  held = jax.eval_shape(lambda: pages.empty(cfg, book.count, book.width, platform))
+  given = cfg, book.count, book.width, platform, sampler.cache_dtype
+  held = jax.eval_shape(lambda: pages.empty(*given))
 
   def home(path, s):
     at = sharding.pspec(dims.suffix(path[-1].key), cfg.rules.act)

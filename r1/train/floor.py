@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from r1 import spec
-from r1.model import cache, transformer
+from r1.model import pages, transformer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,9 +82,10 @@ def decoding(cfg, prompt: int, lengths) -> int:
   return total + sum(attention(cfg, prompt, end, decoding=True) for end in ends)
 
 
-def token_bytes(cfg) -> int:
-  """Bytes that the cache keeps of one token, all layers."""
-  buffers = [s for stack in cache.specs(cfg, 1, 1).values() for s in stack.values()]
+def token_bytes(cfg, cache_dtype: str) -> int:
+  """Bytes that the cache keeps of one token, all layers, with the scales of 8-bit codes."""
+  stacks = pages.specs(cfg, 1, 1, cache_dtype)
+  buffers = [s for stack in stacks.values() for s in stack.values()]
   return sum(math.prod(s.shape) * s.dtype.itemsize for s in buffers)
 
 
@@ -104,7 +105,7 @@ class Decode:
     return self.steps * self.seconds
 
 
-def decode(cfg, *, prompt: int, lengths, slots: int, rates: Rates) -> Decode:
+def decode(cfg, *, prompt: int, lengths, slots: int, cache_dtype: str, rates: Rates) -> Decode:
   """See the top of this file. slots: rows decoded together."""
   lengths = np.asarray(lengths)
   tokens = int(lengths.sum())
@@ -113,7 +114,7 @@ def decode(cfg, *, prompt: int, lengths, slots: int, rates: Rates) -> Decode:
   held = prompt + float((lengths * (lengths - 1) / 2).sum()) / tokens
   rows = tokens / steps
   weights = active(cfg, rows) * jnp.dtype(cfg.dtype).itemsize
-  size = weights + rows * held * token_bytes(cfg)
+  size = weights + rows * held * token_bytes(cfg, cache_dtype)
   flops = decoding(cfg, prompt, lengths) / steps
   seconds = max(size / rates.bandwidth, flops / rates.matmul)
   return Decode(steps=steps, held=held, bytes=size, flops=flops, seconds=seconds)

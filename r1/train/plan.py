@@ -21,7 +21,7 @@ def lines(model_cfg, cfg, algorithm, batch, sampler, *, devices: int, rate: floa
   weights = 4 * count * 5  # weights, two moments, reference, gradient
   # The plain loop, which drafts, has room for the longest row in every slot.
   room = sampler.cache_tokens if sampler.draft == "none" else slots * model_cfg.context
-  cache = room * floor.token_bytes(model_cfg)
+  cache = room * floor.token_bytes(model_cfg, sampler.cache_dtype)
   # A token is decoded once, scored by the policies that `rl.prepare` runs, and learned from once:
   # 2 + 2 * policies + 6 FLOPs a weight that it meets, answers counted at half of the limit.
   policies = (minibatches > 1) + bool(algorithm.kl)

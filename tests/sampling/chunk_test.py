@@ -28,7 +28,7 @@ def run(budget_B, page_B=(6, 6, 6), eos=(30,)):
   )
   given = (
     PARAMS,
-    pages.empty(CFG, 6, 4, "cpu"),
+    pages.empty(CFG, 6, 4, "cpu", ""),
     rows,
     shared,
     own,
@@ -46,7 +46,7 @@ def test_it_runs_as_long_as_some_row_may_draw(budget_B, steps):
 
 
 def test_only_pages_of_the_pool_are_written():
-  before = pages.empty(CFG, 6, 4, "cpu")
+  before = pages.empty(CFG, 6, 4, "cpu", "")
   pool, _, _ = run((9, 9, 9), page_B=(6, 2, 6))
   for name, buffers in pool.items():
     for key, buffer in buffers.items():
@@ -56,13 +56,13 @@ def test_only_pages_of_the_pool_are_written():
 
 def test_a_prompts_pages_hold_what_decoding_would_have_put_there():
   """Prefill of three tokens, and a chunk that reads the same three one by one."""
-  pool = pages.empty(CFG, 6, 4, "cpu")
+  pool = pages.empty(CFG, 6, 4, "cpu", "")
   token_BL, page_I = np.array([[1, 2, 3, 0]], np.int32), np.array([[5]], np.int32)
   pool = chunk.prefill(PARAMS, pool, token_BL, np.array([3], np.int32), page_I, cfg=CFG, width=4)
   stepped, drawn, _ = run((9, 0, 0), page_B=(4, 6, 6))
   again = chunk.prefill(
     PARAMS,
-    pages.empty(CFG, 6, 4, "cpu"),
+    pages.empty(CFG, 6, 4, "cpu", ""),
     np.array([[1, *drawn.token_BM[0, :3]]], np.int32),
     np.array([4], np.int32),
     np.array([[4]], np.int32),

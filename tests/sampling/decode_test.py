@@ -135,6 +135,11 @@ def test_any_of_several_ids_ends():
     ({"prompt_bucket": 0}, "prompt_bucket=0 must be >= 1"),
     ({"chunk": 0}, "chunk=0 must be >= 1"),
     ({"layout": "flat"}, "layout='flat': choose one of auto, stacked, unrolled"),
+    ({"cache_dtype": "int4"}, "cache_dtype='int4': choose one of int8, float8_e4m3fn, or ''"),
+    (
+      {"cache_dtype": "int8", "draft": "lookup"},
+      "cache_dtype='int8' is for the paged cache, draft='lookup' decodes with the dense one",
+    ),
     ({"in_flight": 4}, "slots=6 do not divide into in_flight=4 batches"),
     (
       {"cache_tokens": 15, "in_flight": 2},
@@ -149,6 +154,7 @@ def test_settings_that_make_no_sense_are_refused(changes, message):
     "prompt_bucket": 4,
     "chunk": 8,
     "cache_tokens": 64,
+    "cache_dtype": "",
   }
   given |= {"layout": "auto", "in_flight": 1} | changes
   with pytest.raises(ValueError, match=message):

@@ -11,7 +11,7 @@ from r1.algorithms import logp as token_logp
 from r1.data import packing
 from r1.model import lora, pages, presets
 from r1.sampling import book as books
-from r1.sampling import chunk, engine, loop
+from r1.sampling import engine, loop
 from r1.sampling import requests as requests_lib
 from tests.model import tiny
 from tests.sampling import settings
@@ -154,8 +154,8 @@ def test_slots_chunks_layout_and_batches_in_flight_change_nothing(changes):
 def test_a_tpus_pages_hold_keys_otherwise_and_change_nothing(monkeypatch):
   empty, held = pages.empty, []
 
-  def on_tpu(cfg, count, width, platform):
-    held.append(empty(cfg, count, width, "tpu"))
+  def on_tpu(cfg, count, width, platform, codes):
+    held.append(empty(cfg, count, width, "tpu", codes))
     return held[-1]
 
   monkeypatch.setattr(pages, "empty", on_tpu)
@@ -228,7 +228,7 @@ def test_a_row_is_let_in_where_the_next_chunk_has_a_page_for_it():
   prompts = [(*range(i, i + 8), 3) for i in range(5)]
   requests = [requests_lib.Request(f"q{i}", 0, 0, p, 16) for i, p in enumerate(prompts)]
   run = engine._Run(PARAMS, CFG, configured(slots=6, cache_tokens=40), (30,), 0.8, None, None)
-  batch = engine._Batch(book, pages.empty(CFG, 10, 4), [], None)
+  batch = engine._Batch(book, pages.empty(CFG, 10, 4, "cpu", ""), [], None)
   waiting = engine._Waiting(requests, run, book)
   engine._admit(run, batch, waiting, engine.Stats())
   # Two pages for a prompt and one for the next chunk: three rows take nine of ten.
@@ -301,48 +301,6 @@ def test_a_prompt_is_computed_once_for_its_group():
   given = {"cfg": CFG, "temperature": 0.8, "eos": (30,), "seed": 7, "stats": stats}
   assert len(list(engine.generate(PARAMS, requests, sampler=configured(slots=8), **given))) == 8
   assert stats.prefilled == 8
-
-
-@pytest.mark.parametrize(
-  ("prompts", "slots", "rows"),
-  [
-    (1, 16, [1]),
-    (2, 16, [1, 1]),
-    (3, 16, [8]),
-    (9, 16, [8, 1]),
-    (12, 16, [8, 8]),
-    (2, 2, [2]),
-    (1, 1, [1]),
-  ],
-)
-def test_a_lone_prompt_is_not_padded_to_eight(prompts, slots, rows, monkeypatch):
-  shapes, whole = [], chunk.prefill
-
-  def prefill(params, pool, token_BL, *rest, **kind):
-    shapes.append(token_BL.shape[0])
-    return whole(params, pool, token_BL, *rest, **kind)
-
-  monkeypatch.setattr(chunk, "prefill", prefill)
-  requests = [requests_lib.Request(f"q{i}", 0, 0, (i + 1, 2, 3), 2) for i in range(prompts)]
-  answer(requests, slots=slots)
-  assert shapes == rows
-
-
-def test_nothing_compiles_after_the_second_rollout_while_answers_grow():
-  """Lengths double and double again; the shapes are those of the first rollouts."""
-
-  def rollout(number, limit):
-    prompts = [tuple(range(1, 2 + i % 5)) for i in range(7)]
-    requests = [
-      requests_lib.Request(f"q{i}", 0, number, p, limit - i % 3) for i, p in enumerate(prompts)
-    ]
-    answer(requests, slots=8, chunk=4, cache_tokens=640, eos=(30,))
-    return chunk.run._cache_size(), chunk.prefill._cache_size()
-
-  rollout(0, 6)
-  before = rollout(1, 7)
-  assert rollout(2, 14) == before
-  assert rollout(3, 40) == before
 
 
 def test_a_drafter_changes_nothing_but_how_many_forwards_it_takes():

@@ -62,14 +62,17 @@ def test_absorbed_queries_work_on_latents():
 
 @pytest.mark.parametrize(("dtype", "size"), [("float32", 4), ("bfloat16", 2)])
 def test_a_token_s_keys_and_values_in_bytes(dtype, size):
-  assert floor.token_bytes(tiny.model(dtype=dtype)) == 2 * 2 * 8 * size
+  assert floor.token_bytes(tiny.model(dtype=dtype), "") == 2 * 2 * 8 * size
   latent = preset("tiny-deepseek-v3", dtype=dtype)
-  assert floor.token_bytes(latent) == 2 * (16 + 8) * size
+  assert floor.token_bytes(latent, "") == 2 * (16 + 8) * size
+  # In 8 bits a byte a number, and four for the scale of each head, latent and rotary part.
+  assert floor.token_bytes(tiny.model(dtype=dtype), "int8") == 2 * 2 * (8 + 4)
+  assert floor.token_bytes(latent, "float8_e4m3fn") == 2 * (16 + 4 + 8 + 4)
 
 
-def decode(*, slots, lengths, matmul=1e30, bandwidth=1e30):
-  given = floor.Rates(matmul=matmul, bandwidth=bandwidth)
-  return floor.decode(tiny.model(), prompt=10, lengths=lengths, slots=slots, rates=given)
+def decode(*, slots, lengths, matmul=1e30, bandwidth=1e30, cache_dtype=""):
+  given = {"rates": floor.Rates(matmul=matmul, bandwidth=bandwidth), "cache_dtype": cache_dtype}
+  return floor.decode(tiny.model(), prompt=10, lengths=lengths, slots=slots, **given)
 
 
 def test_a_step_is_bound_by_bytes_or_by_flops():
@@ -79,6 +82,8 @@ def test_a_step_is_bound_by_bytes_or_by_flops():
   assert slow_memory.held == 11
   assert slow_memory.seconds == slow_memory.bytes == 4 * N + 11 * 128
   assert slow_memory.total == 3 * slow_memory.seconds
+  small = decode(slots=1, lengths=[3], bandwidth=1.0, cache_dtype="int8")
+  assert small.seconds == 4 * N + 11 * 2 * 2 * (8 + 4)
   slow_matmul = decode(slots=1, lengths=[3], matmul=1.0)
   assert slow_matmul.seconds == slow_matmul.flops == 2 * N + PER_KEY * 12
 

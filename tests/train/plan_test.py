@@ -35,6 +35,9 @@ def test_parameters_and_memory_follow_from_the_sizes():
   assert f"{count:,} parameters" in parameters
   # Keys and values, 4 bytes, 1 layer x 2 heads x 8: 128 bytes a token.
   assert " 8 MiB for the cache of 65,536 tokens" in memory
+  # A byte a number and 4 a scale: 48 bytes.
+  eight = settings.sampler(cache_tokens=2**16, cache_dtype="int8")
+  assert " 3 MiB for the cache of 65,536 tokens" in lines(sampler=eight)[2]
   assert "on 8 cpu device(s)" in lines(devices=8)[1]
 
 

@@ -135,7 +135,7 @@ def question_numbers(samples, group=4):
   return np.arange(len(samples)) // group
 
 
-def drawn(weights, cfg, *, count=4, group=4, number=0, temperature=1.0, limit=24):
+def drawn(weights, cfg, *, count=4, group=4, number=0, temperature=1.0, limit=24, sampler=SAMPLER):
   """A real rollout of `count` questions of the world."""
   return rollout.sample_groups(
     weights,
@@ -146,7 +146,7 @@ def drawn(weights, cfg, *, count=4, group=4, number=0, temperature=1.0, limit=24
     rollout=number,
     limit=limit,
     cfg=cfg,
-    sampler=SAMPLER,
+    sampler=sampler,
     temperature=temperature,
     seed=5,
   )
