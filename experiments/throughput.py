@@ -29,7 +29,7 @@ from r1.algorithms import grpo, minibatch
 from r1.data import synthetic
 from r1.model import transformer
 from r1.sampling import decode as decoding
-from r1.train import floor, host, measure, optimizer, run, workload
+from r1.train import floor, host, measure, optimizer, run, turns, workload
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,12 +73,13 @@ def build(settings: dict, mesh, rules):
   )
 
 
-def clocked(w: workload.Workload, state, ref, clock: ClockConfig, profile: str):
+def clocked(w: workload.Workload, state, ref, clock: ClockConfig, profile: str, by_turns: bool):
   """(timing of each part and of the whole, slot-steps of a rollout), and a trace of one more."""
   slot_steps, steps = None, []
   with measure.marks() as mark:
     advance = functools.partial(workload.step, w, ref=ref, until=clock.until, mark=mark)
     for number in range(clock.warmup + clock.repeats):
+      turns.take(by_turns)
       state, found, marks = advance(state=state, number=number)
       slot_steps = found.slot_steps
       steps.append(marks)
@@ -115,7 +116,7 @@ def costs(w: workload.Workload, found: floor.Rates) -> dict[str, dict]:
   """{part: tokens, FLOPs, and the seconds that it takes at least}."""
   cfg, work, lengths = w.model, w.work, synthetic.lengths(w.work)
   drawn, read = int(lengths.sum()), lengths + work.prompt
-  policies = 2 if w.grpo.kl else 1
+  policies = (w.batch.minibatches > 1) + bool(w.grpo.kl)  # old, reference; see `rl.prepare`
   flops = {
     "sample": floor.decoding(cfg, work.prompt, lengths),
     "score": policies * floor.forward(cfg, read),
@@ -124,7 +125,7 @@ def costs(w: workload.Workload, found: floor.Rates) -> dict[str, dict]:
   least = {part: amount / found.matmul for part, amount in flops.items()}
   step = decode(w, found)
   least["sample"] = step.total
-  tokens = {"sample": drawn, "score": int(read.sum()), "update": int(read.sum())}
+  tokens = {"sample": drawn, "score": policies and int(read.sum()), "update": int(read.sum())}
   made = {
     part: {"tokens": tokens[part], "flops": flops[part], "floor_s": least[part]} for part in flops
   }
@@ -223,8 +224,8 @@ def table(found: dict):
   return drawn
 
 
-def main(settings: dict, *, as_json: bool, profile: str) -> dict:
-  """Measures, prints and returns."""
+def main(settings: dict, *, as_json: bool, profile: str, by_turns: bool = False) -> dict:
+  """Measures, prints and returns. by_turns: each step waits, see `turns`."""
   host.quiet_libraries()
   host.keep_compiled_programs()
   clock = ClockConfig(**settings["clock"])
@@ -232,7 +233,7 @@ def main(settings: dict, *, as_json: bool, profile: str) -> dict:
   mesh, rules = sharding.layout(settings["mesh"], batch.rows, settings["sampler"]["slots"])
   with sharding.on(mesh):
     w, state, ref = build(settings, mesh, rules)
-    timings, slot_steps = clocked(w, state, ref, clock, profile)
+    timings, slot_steps = clocked(w, state, ref, clock, profile, by_turns)
   found = report(w, timings, slot_steps, rates(w, 1 if mesh is None else mesh.size), settings)
   if as_json:
     print(json.dumps(found))
@@ -280,6 +281,7 @@ def define_flags() -> None:
   flags.DEFINE_string("save", "", "write the settings to this file, and do nothing else")
   flags.DEFINE_string("profile", "", "write a jax.profiler trace of one more step to this folder")
   flags.DEFINE_bool("json", False, "print one line of JSON")
+  flags.DEFINE_bool("turns", False, "wait for a line before each step: experiments.peers.compare")
 
 
 def command(argv) -> None:
@@ -295,7 +297,7 @@ def command(argv) -> None:
   if given.save:
     pathlib.Path(given.save).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
   else:
-    main(settings, as_json=given.json, profile=given.profile)
+    main(settings, as_json=given.json, profile=given.profile, by_turns=given.turns)
 
 
 def start() -> None:

@@ -17,6 +17,7 @@ import warnings
 
 from experiments.peers import work as peers
 from r1.data import synthetic
+from r1.train import turns
 
 ENVIRONMENT = {
   "CUDA_VISIBLE_DEVICES": "",  # --device=cuda leaves it alone
@@ -99,7 +100,7 @@ def time_generate(given, asked, model, tokenizer, lengths, processors):
   for repeat in range(given.warmup + given.steps):
     rows = [text for text in prompts(given, asked, repeat) for _ in range(asked.group)]
     batch = tokenizer(rows, return_tensors="pt").to(given.device)
-    started = time.perf_counter()
+    started = turns.take(given.turns)
     with torch.inference_mode():
       out = model.generate(
         input_ids=batch["input_ids"],
@@ -168,9 +169,12 @@ def time_steps(given, asked, model, tokenizer, lengths, processors):
   import transformers
   import trl
 
-  ends, counted, total = [], [], given.warmup + given.steps
+  starts, ends, counted, total = [], [], [], given.warmup + given.steps
 
   class Clock(transformers.TrainerCallback):
+    def on_step_begin(self, *_, **__):
+      starts.append(turns.take(given.turns))
+
     def on_step_end(self, *_, **__):
       ends.append(time.perf_counter())
 
@@ -193,9 +197,8 @@ def time_steps(given, asked, model, tokenizer, lengths, processors):
   if processors:
     policy = trainer.model
     policy.generate = functools.partial(policy.generate, logits_processor=processors)
-  started = time.perf_counter()
   trainer.train()
-  return np.diff([started, *ends])[given.warmup :].tolist(), counted[-1]
+  return np.subtract(ends, starts)[given.warmup :].tolist(), counted[-1]
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ import time
 
 from experiments.peers import work as peers
 from r1.data import synthetic
+from r1.train import turns
 
 # What the installed version needs to be told before it is imported.
 ENVIRONMENT = {"WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1"}
@@ -99,7 +100,7 @@ def time_sampler(given, asked, model, rollout, lengths):
   seconds = []
   for repeat in range(given.warmup + given.steps):
     prompts = peers.texts(asked, repeat, given.V)
-    started = time.perf_counter()
+    started = turns.take(given.turns)
     out = draw(
       input_strings=[text for text in prompts for _ in range(asked.group)],
       max_generation_steps=rollout.max_tokens_to_generate,
@@ -123,10 +124,12 @@ def time_steps(given, asked, make, mesh, rollout):
   from tunix.rl import rl_cluster as clusters
   from tunix.rl.grpo import grpo_learner
 
-  marks, counted, total = [], [], given.warmup + given.steps + 1
+  starts, ends, counted, total = [], [], [], given.warmup + given.steps + 1
 
   def reward(prompts, completions, **_):
-    marks.append(time.perf_counter())
+    # From here to the next rewards is one step: this rollout's update and the next rollout.
+    ends.append(time.perf_counter())
+    starts.append(turns.take(given.turns))
     words = [[int(word) for word in text.split()] for text in completions]
     counted.append(sum(map(len, words)))
     return [synthetic.even_share(row) for row in words]
@@ -162,7 +165,7 @@ def time_steps(given, asked, make, mesh, rollout):
   with mesh:
     learner.train(batches)
   jax.block_until_ready(nnx.state(cluster.actor_trainer.model, nnx.Param))
-  return np.diff(marks)[given.warmup :].tolist(), counted[-1]
+  return np.subtract(ends[1:], starts[:-1])[given.warmup :].tolist(), counted[-1]
 
 
 def main() -> None:

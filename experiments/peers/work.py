@@ -1,4 +1,4 @@
-"""What the peers' scripts share: their flags, the work that these ask for, and the line they print.
+"""What the peers' scripts share: their flags, the work asked for, and their line.
 
 Runs in the peers' own environments: the standard library and NumPy.
 """
@@ -27,6 +27,7 @@ def flags(doc: str | None) -> argparse.ArgumentParser:
   made.add_argument("--kl", type=float, default=0.04, help="0: no reference policy")
   made.add_argument("--lr", type=float, default=1e-5)
   made.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+  made.add_argument("--turns", action="store_true", help="wait for a line before each repeat")
   return made
 
 
@@ -52,8 +53,10 @@ def use_cores(threads: int) -> int:
   Returns how many it has.
   """
   allowed = sorted(os.sched_getaffinity(0))
-  if threads > len(allowed):
-    raise ValueError(f"threads={threads}, but this process may use {len(allowed)} cores")
+  if not 0 <= threads <= len(allowed):
+    raise ValueError(
+      f"threads={threads}: wanted 1 to {len(allowed)}, the cores of this process, or 0 for all"
+    )
   os.sched_setaffinity(0, allowed[: threads or None])
   return len(os.sched_getaffinity(0))
 

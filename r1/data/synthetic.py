@@ -36,6 +36,10 @@ class WorkConfig:
     for name in ("questions", "group", "prompt", "cap", "mean"):
       if getattr(self, name) < 1:
         raise ValueError(f"{name}={getattr(self, name)} must be >= 1")
+    if self.lengths == "geometric" and self.mean > self.cap:
+      raise ValueError(
+        f"mean={self.mean} is above cap={self.cap}, where answers are cut; lower mean or raise cap"
+      )
     if (self.lengths == "file") != bool(self.file):
       raise ValueError(
         f"lengths={self.lengths!r} and file={self.file!r}: a file goes with lengths=file alone"
@@ -49,7 +53,7 @@ class WorkConfig:
 def lengths(cfg: WorkConfig) -> np.ndarray:
   """Tokens of each answer, question by question; they depend on the settings alone.
 
-  Raises ValueError naming the line of a file that is no number of 1 or more.
+  Raises ValueError where there is no such file, or naming its line that is no number of 1 or more.
   """
   if cfg.lengths == "fixed":
     return np.full(cfg.answers, cfg.cap)
@@ -66,13 +70,18 @@ def digest(lengths: np.ndarray) -> str:
 
 def read(path: str) -> np.ndarray:
   """The numbers of a file with one a line."""
-  rows = pathlib.Path(path).read_text(encoding="utf-8").split()
-  for number, row in enumerate(rows, start=1):
+  if not pathlib.Path(path).is_file():
+    raise ValueError(f"file={path}: there is no such file; wanted one with a length a line")
+  found = []
+  for number, line in enumerate(pathlib.Path(path).read_text(encoding="utf-8").split("\n"), 1):
+    if not (row := line.strip()):
+      continue
     if not row.isdecimal() or int(row) < 1:
       raise ValueError(f"{path}:{number}: {row!r} is no length; wanted a whole number, 1 or more")
-  if not rows:
+    found.append(int(row))
+  if not found:
     raise ValueError(f"{path} is empty; wanted one length a line")
-  return np.array(rows, np.int64)
+  return np.array(found, np.int64)
 
 
 def prompts(cfg: WorkConfig, repeat: int, vocabulary: int) -> np.ndarray:

@@ -41,7 +41,8 @@ def product(equation: str, x, weight):
   rows = x.shape[:-inputs]
   x_TD = x.reshape(math.prod(rows), -1)
   y_OT = jax.lax.dot_general(weight.weight_OD, x_TD, (((1,), (1,)), ((), ())))
-  return y_OT.T.reshape(*rows, *weight.shape)
+  # Without the barrier XLA takes the transpose below into the matmul, which then is x W^T again.
+  return jax.lax.optimization_barrier(y_OT).T.reshape(*rows, *weight.shape)
 
 
 def _contracted(equation: str) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import heapq
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -57,28 +58,33 @@ class Book:
 
   def check(self, request: requests.Request) -> None:
     """Raises ValueError where the whole cache could not hold this one answer."""
-    drawn = len(request.drawn)
-    need = self.pages_for(len(request.prompt) - 1 + drawn)
-    need += self.pages_for(request.limit - drawn)
+    held = len(request.prompt) + len(request.drawn)
+    left = request.limit - len(request.drawn)
+    need = self.pages_for(held - 1) + self.pages_for(left)
     if need > self.count:
       raise ValueError(
-        f"question {request.question!r}: {len(request.prompt)} tokens and {request.limit} new ones "
-        f"take {need} pages of {self.width} tokens, the cache has {self.count}; set "
-        f"sampler.cache_tokens to {need * self.width} or more"
+        f"question {request.question!r}: {held} tokens and {left} new ones take {need} pages of "
+        f"{self.width} tokens, the cache has {self.count}; set sampler.cache_tokens to "
+        f"{need * self.width} or more for each batch in flight"
       )
 
-  def open(self, request: requests.Request) -> tuple[Row, bool] | None:
-    """(a row for the request, must its prefix be filled?), or None where pages are lacking."""
-    whole = (*request.prompt, *request.drawn)[:-1]
+  def open(
+    self, request: requests.Request, tokens: Sequence[int], logp: Sequence[float], *, spare: int
+  ) -> tuple[Row, bool] | None:
+    """(a row that goes on from these tokens, must its prefix be filled?), or None: too few pages.
+
+    spare: pages that other rows will take before the next look.
+    """
+    whole = (*request.prompt, *tokens)[:-1]
     prefix, new = self.prefixes.get(whole), False
+    need = 0 if prefix else self.pages_for(len(whole))
+    if need + 1 + spare > len(self.free):  # one more, so that the row can begin
+      return None
     if prefix is None:
-      # One page more than the prompt's, so that the row can begin.
-      if (need := self.pages_for(len(whole))) + 1 > len(self.free):
-        return None
       prefix, new = Prefix(whole, [self.take() for _ in range(need)], 0), True
       self.prefixes[whole] = prefix
     prefix.users += 1
-    return Row(request, prefix, [], list(request.drawn), list(request.logp)), new
+    return Row(request, prefix, [], list(tokens), list(logp)), new
 
   def take(self) -> int:
     """A free page, the lowest one."""
@@ -117,9 +123,11 @@ class Book:
       yield page, start + i * self.width, fill
 
   def _filled(self, listed, lanes: int) -> pages.Entries:
-    """The list as arrays of one size, whatever its length."""
-    # A page has one entry, or several where it has more readers than lanes.
+    """The list as arrays of one size, whatever its length; larger where a crowd needs it."""
+    # A page of one row has one entry, a shared one as many as its readers fill lanes.
     room = self.count if lanes == 1 else 2 * self.count
+    while room < len(listed):
+      room *= 2
     page_I, start_I, fill_I = (np.zeros(room, np.int32) for _ in range(3))
     reader_IG = np.full((room, lanes), -1, np.int32)
     for i, (page, start, fill, readers) in enumerate(listed):

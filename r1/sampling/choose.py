@@ -48,6 +48,17 @@ def within_reach(logits_BV, min_p: float):
   return jnp.where(logits_BV >= least_B1, logits_BV, attention.NEVER)
 
 
+def first_largest(x_BV):
+  """argmax over the last axis, in two passes.
+
+  XLA's CPU backend computes what an argmax searches (here, random numbers and their logarithms) one
+  element at a time within the search; read twice, it is computed beforehand, four times as fast.
+  """
+  top_B1 = jnp.max(x_BV, axis=-1, keepdims=True)
+  last = x_BV.shape[-1] - 1  # NaN is never the largest
+  return jnp.min(jnp.where(x_BV >= top_B1, jnp.arange(last + 1), last), axis=-1)
+
+
 def sample(key_B, logits_BV, temperature, sampler):
   """(id_B, logp_B): one id per row, and its log-probability under what was sampled from, in nats.
 
@@ -58,8 +69,9 @@ def sample(key_B, logits_BV, temperature, sampler):
   greedy = temperature == 0
   logits_BV = likeliest(logits_BV / jnp.where(greedy, 1.0, temperature), sampler.top_k)
   logits_BV = within_reach(nucleus(logits_BV, sampler.top_p), sampler.min_p)
-  drawn_B = jax.vmap(jax.random.categorical)(key_B, logits_BV)
-  id_B = jnp.where(greedy, jnp.argmax(logits_BV, axis=-1), drawn_B)
+  noise_BV = jax.vmap(lambda key: jax.random.gumbel(key, logits_BV.shape[1:]))(key_B)
+  noise_BV = jnp.where(greedy, 0.0, noise_BV)
+  id_B = first_largest(logits_BV + noise_BV)
   logp_BV = jax.nn.log_softmax(logits_BV, axis=-1)
   logp_B1 = jnp.take_along_axis(logp_BV, id_B[:, None], axis=-1)
   return id_B.astype(jnp.int32), logp_B1[:, 0]

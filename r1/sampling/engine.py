@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 
 import jax
@@ -112,6 +112,7 @@ def _all(run: _Run, requests, stop, stats: Stats) -> Iterator[requests_lib.Finis
       _start(run, batch)
       yield from done
     if not any(batch.rows for batch in batches):
+      assert waiting.peek() is None, "an empty cache holds every request that was let in"
       return
 
 
@@ -142,18 +143,19 @@ def _empty(run: _Run) -> _Batch:
 
 
 class _Waiting:
-  """Requests not yet begun, checked when they come up; some may be put back in front."""
+  """(request, tokens and their log-probabilities so far) of what is to be begun, checked when it
+  comes up; rows may be put back in front."""
 
   def __init__(self, requests, run: _Run, book: books.Book):
     self.requests, self.book, self.cfg = iter(requests), book, run.cfg
     self.front: collections.deque = collections.deque()
 
-  def peek(self) -> requests_lib.Request | None:
+  def peek(self) -> tuple[requests_lib.Request, Sequence[int], Sequence[float]] | None:
     if not self.front:
       for request in itertools.islice(self.requests, 1):
         requests_lib.check(request, self.cfg.context)
         self.book.check(request)
-        self.front.append(request)
+        self.front.append((request, request.drawn, request.logp))
     return self.front[0] if self.front else None
 
 
@@ -167,8 +169,8 @@ _unrolled = jax.jit(unroll.unroll, static_argnames="cfg")
 def _admit(run: _Run, batch: _Batch, waiting: _Waiting, stats: Stats) -> None:
   """Fills empty slots from the queue, and the pages of the prompts that came with them."""
   fresh, book = [], batch.book
-  while len(batch.rows) < run.slots and (request := waiting.peek()) is not None:
-    if len(book.free) <= len(batch.rows) or (opened := book.open(request)) is None:
+  while len(batch.rows) < run.slots and (begun := waiting.peek()) is not None:
+    if (opened := book.open(*begun, spare=_pages(batch))) is None:
       break
     waiting.front.popleft()
     batch.rows.append(opened[0])
@@ -204,17 +206,21 @@ def _prefill(run: _Run, batch: _Batch, prefixes: list[books.Prefix], size: int) 
   batch.pool = chunk.prefill(*given, cfg=run.cfg, width=book.width)
 
 
+def _pages(batch: _Batch) -> int:
+  """Pages that the next chunk takes: one for each row that outlives it."""
+  return sum(row.left > batch.book.width for row in batch.rows)
+
+
 def _make_room(batch: _Batch, waiting: _Waiting, stats: Stats) -> None:
   """Gives every row that outlives the next chunk a page for it.
 
   Where pages are lacking the row that came last goes back to the queue with what it has drawn.
   """
   book = batch.book
-  while sum(row.left > book.width for row in batch.rows) > len(book.free):
+  while _pages(batch) > len(book.free):
     row = batch.rows.pop()
     book.close(row)
-    again = dataclasses.replace(row.request, drawn=tuple(row.tokens), logp=tuple(row.logp))
-    waiting.front.appendleft(again)
+    waiting.front.appendleft((row.request, row.tokens, row.logp))
     stats.put_back += 1
 
 

@@ -39,8 +39,7 @@ class Request:
 class Finished:
   """tokens: the end token included. logp: nats, under what was sampled from. truncated: cut.
 
-  request: as asked; that of a row which was put back holds what it had drawn by then. drafted,
-  accepted: how many tokens were guessed ahead, and how many of these were drawn.
+  drafted, accepted: how many tokens were guessed ahead, and how many of these were drawn.
   """
 
   request: Request
@@ -53,12 +52,16 @@ class Finished:
 
 def check(request: Request, context: int) -> None:
   """Raises ValueError where a prompt and its limit do not fit the model's context."""
+  if request.limit < 1:
+    raise ValueError(
+      f"question {request.question!r}: limit={request.limit}; an answer needs room for one token"
+    )
   if not 0 < len(request.prompt) <= context - request.limit:
     raise ValueError(
       f"question {request.question!r}: a prompt of {len(request.prompt)} tokens and "
       f"{request.limit} new ones do not fit the context of {context}; shorten it or lower the limit"
     )
-  if len(request.drawn) >= request.limit > 0:
+  if len(request.drawn) >= request.limit:
     raise ValueError(
       f"question {request.question!r}: {len(request.drawn)} tokens were drawn earlier, the limit "
       f"of {request.limit} is reached; there is nothing to continue"

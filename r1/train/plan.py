@@ -4,6 +4,7 @@ import jax
 
 from r1 import spec
 from r1.model import transformer
+from r1.train import floor
 
 EFFICIENCY = 0.25  # of the matmul rate; what the small model reaches on two cores
 
@@ -18,11 +19,13 @@ def lines(model_cfg, cfg, algorithm, batch, sampler, *, devices: int, rate: floa
   count = spec.count(transformer.specs(model_cfg))
   responses = questions * group
   weights = 4 * count * 5  # weights, two moments, reference, gradient
-  layers = sum(n for _, n in model_cfg.stacks)
-  cache = 2 * 4 * layers * slots * model_cfg.context * model_cfg.N * model_cfg.K
-  # A token is decoded once, scored by two policies and learned from once: 2 + 2 * 2 + 6 FLOPs a
-  # parameter, answers counted at half of the limit.
-  work = 12 * count * rollouts * responses * limit / 2
+  # The plain loop, which drafts, has room for the longest row in every slot.
+  room = sampler.cache_tokens if sampler.draft == "none" else slots * model_cfg.context
+  cache = room * floor.token_bytes(model_cfg)
+  # A token is decoded once, scored by the policies that `rl.prepare` runs, and learned from once:
+  # 2 + 2 * policies + 6 FLOPs a parameter, answers counted at half of the limit.
+  policies = (minibatches > 1) + bool(algorithm.kl)
+  work = (8 + 2 * policies) * count * rollouts * responses * limit / 2
   seconds = work / (rate * devices * EFFICIENCY)
   partial = (
     f"an answer draws {cfg.partial_tokens} tokens a rollout; the longest takes {cfg.spans}, so a "
@@ -33,8 +36,8 @@ def lines(model_cfg, cfg, algorithm, batch, sampler, *, devices: int, rate: floa
     f"{minibatches} updates of {responses // minibatches}; {rollouts} rollouts = "
     f"{rollouts * minibatches} updates",
     f"{count:,} parameters on {devices} {jax.devices()[0].device_kind} device(s)",
-    f"memory about {weights / 2**20:,.0f} MiB for weights, moments, reference and gradient, and at "
-    f"most {cache / 2**20:,.0f} MiB for the cache of {slots} slots",
+    f"memory about {weights / 2**20:,.0f} MiB for weights, moments, reference and gradient, "
+    f"{cache / 2**20:,.0f} MiB for the cache of {room:,} tokens",
     f"time about {seconds / 60:.1f} minutes of computing (an estimate), without compiling",
     *([partial] if cfg.partial_tokens else []),
   ]

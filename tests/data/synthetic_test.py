@@ -33,9 +33,9 @@ def test_geometric_lengths_have_their_mean_and_stop_at_the_cap():
   # Cut at 1024 the mean is 128 (1 - (127/128)^1024) = 127.96; standard error 128 / sqrt(80000).
   assert abs(many.mean() - 127.96) < 4 * 128 / 80_000**0.5
   assert many.min() == 1
-  short = synthetic.lengths(work(lengths="geometric", cap=100))
-  assert short.max() == 100
-  assert (short == 100).mean() > 0.3
+  short = synthetic.lengths(work(lengths="geometric", cap=128))
+  assert short.max() == 128
+  assert (short == 128).mean() > 0.3
 
 
 def test_the_draw_is_the_seed_s_alone():
@@ -52,13 +52,14 @@ RECORDED = [87, 130, 3, 1, 71, 208]
 
 def test_a_file_of_lengths_is_read_in_order_and_over_again(tmp_path):
   path = tmp_path / "lengths"
-  path.write_text("3\n50\n7\n")
+  path.write_text("3\n50\n\n7\n")
   made = synthetic.lengths(work(lengths="file", file=str(path), questions=1, group=5, cap=20))
   assert made.tolist() == [3, 20, 7, 3, 20]
 
 
 @pytest.mark.parametrize(
-  ("text", "message"), [("3\n0\n", ":2: '0'"), ("x", ":1: 'x'"), ("", "empty")]
+  ("text", "message"),
+  [("3\n0\n", ":2: '0'"), ("x", ":1: 'x'"), ("3\n\nx", ":3: 'x'"), ("3 4", "'3 4'"), ("", "empty")],
 )
 def test_a_file_that_holds_no_lengths_is_refused_by_line(tmp_path, text, message):
   path = tmp_path / "lengths"
@@ -67,9 +68,15 @@ def test_a_file_that_holds_no_lengths_is_refused_by_line(tmp_path, text, message
     synthetic.lengths(work(lengths="file", file=str(path)))
 
 
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+  with pytest.raises(ValueError, match="nothing: there is no such file; wanted one with a length"):
+    synthetic.lengths(work(lengths="file", file=str(tmp_path / "nothing")))
+
+
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
+    ({"lengths": "geometric", "cap": 100}, r"mean=128\.0 is above cap=100, .* lower mean"),
     ({"lengths": "normal"}, "lengths='normal': choose one of fixed"),
     ({"cap": 0}, "cap=0 must be >= 1"),
     ({"mean": 0.5}, r"mean=0\.5 must be >= 1"),

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -35,13 +36,16 @@ def test_prompts_as_words_are_those_of_our_own_behind_a_begin():
 
 
 def test_our_command_says_what_the_peers_are_told():
-  command = compare.our_command(
-    given("--lengths=geometric", "--cap=64", "--D=128", "--what=sample", "--ours=--config.x=1")
+  asked = given(
+    "--lengths=geometric", "--cap=64", "--D=128", "--what=sample", "--ours=--config.x=1"
   )
+  command = compare.our_command(asked, 8, "--config.loop=True")
   (config,) = [arg for arg in command if arg.startswith("--config=")]
   made = recipe.get_config(config.partition(":")[2])
   assert (made.work.lengths, made.work.cap, made.work.mean) == ("geometric", 64, 128.0)
-  assert {"--config.letters.D=128", "--config.letters.K=32", "--json", "--config.x=1"} <= {*command}
+  assert made.sampler.slots == 8
+  flags = {"--config.letters.D=128", "--config.letters.K=32", "--json", "--turns", "--config.x=1"}
+  assert flags | {"--config.loop=True"} <= {*command}
   assert "--config.clock.until=sample" in command
 
 
@@ -53,7 +57,7 @@ def test_their_commands_are_read_by_their_own_flags():
     assert list(commands) == wanted
     for command in commands.values():
       flags, rest = work.flags("a").parse_known_args(command[3:])
-      assert (flags.cap, flags.lengths) == (64, "geometric")
+      assert (flags.cap, flags.lengths, flags.turns) == (64, "geometric", True)
       assert set(rest) <= {"--sampler-only", "--generate-only", "--static-cache"}
       assert bool(rest) == (what == "sample")
 
@@ -104,22 +108,60 @@ def test_unlike_work_is_not_compared(changes, message):
 
 def test_ratios_are_of_pairs_and_then_their_median():
   # Pair by pair 2, 3 and 1; the ratio of the medians would be 4 / 2.
-  rounds = [
-    {"ours": record([ours]), "trl": record([theirs])}
-    for ours, theirs in ((1.0, 2.0), (2.0, 6.0), (4.0, 4.0))
-  ]
-  found = compare.summary(rounds)
+  found = compare.summary({"ours": record([1.0, 2.0, 4.0]), "trl": record([2.0, 6.0, 4.0])})
   assert found["trl"]["ratios"] == [2.0, 3.0, 1.0]
   assert found["trl"]["ratio"] == 2.0
   assert found["ours"]["ratio"] == 1.0
   assert found["trl"]["seconds"] == 4.0
 
 
+PROGRAM = """
+import sys
+from r1.train import turns
+name, count, log = sys.argv[1], int(sys.argv[2]), open(sys.argv[3], "a")
+print("some noise")
+for i in range(count):
+  turns.take(True)
+  print(name, i, file=log, flush=True)
+print('{"name": "' + name + '"}')
+"""
+
+
+def test_programs_take_turns_and_one_that_has_ended_is_passed_over(tmp_path):
+  log = tmp_path / "log"
+  command = lambda name, count: [sys.executable, "-c", PROGRAM, name, str(count), str(log)]
+  records = compare.by_turns({"a": command("a", 2), "b": command("b", 3)})
+  assert records == {"a": {"name": "a"}, "b": {"name": "b"}}
+  assert log.read_text().splitlines() == ["a 0", "b 0", "a 1", "b 1", "b 2"]
+
+
+def test_a_program_that_fails_is_named_with_what_it_said():
+  fails = [sys.executable, "-c", "raise SystemExit('no such library')"]
+  with pytest.raises(RuntimeError, match=r"(?s)trl failed: .*no such library"):
+    compare.by_turns({"trl": fails})
+
+
 def test_nothing_to_compare_with_is_refused():
-  with pytest.raises(ValueError, match="give --tunix-python or --trl-python"):
+  with pytest.raises(ValueError, match="give --tunix-python, --trl-python or --plain-loop"):
     compare.main(compare.parser().parse_args([]))
 
 
-def test_more_cores_than_there_are_are_refused():
-  with pytest.raises(ValueError, match="threads=100000"):
-    work.use_cores(100_000)
+@pytest.mark.parametrize(
+  ("flag", "message"),
+  [
+    ("--trl-python=no/such/python", "--trl-python=no/such/python is no program; see .*README"),
+    ("--tunix-python=no-such-python", "--tunix-python=no-such-python is no program"),
+    ("--warmup=0", "--warmup=0 must be >= 1"),
+  ],
+)
+def test_what_would_fail_after_the_first_program_is_refused_before_it(flag, message, monkeypatch):
+  monkeypatch.setattr(compare, "by_turns", lambda *_: pytest.fail("a program was started"))
+  found = [f"--{name}-python={sys.executable}" for name in ("tunix", "trl")]
+  with pytest.raises(ValueError, match=message):
+    compare.main(compare.parser().parse_args([*found, flag]))
+
+
+@pytest.mark.parametrize("threads", [100_000, -1])
+def test_other_cores_than_there_are_are_refused(threads):
+  with pytest.raises(ValueError, match=f"threads={threads}: wanted 1 to "):
+    work.use_cores(threads)

@@ -11,8 +11,9 @@ import pytest
 from configs import throughput as recipe
 from experiments import throughput
 from r1 import spec
+from r1.algorithms import logp
 from r1.model import transformer
-from r1.train import workload
+from r1.train import floor, workload
 
 ROOT = pathlib.Path(__file__).parents[2]
 SMALL = {
@@ -68,15 +69,24 @@ def test_the_line_has_every_part_and_adds_up(capsys):
   for i in range(2):
     whole = sum(parts[name]["seconds"][i] for name in workload.PARTS)
     assert parts["step"]["seconds"][i] == pytest.approx(whole)
-  # 6 N a token at least, and both policies at 2 N.
+  # 6 N a token at least, and the reference at 2 N: a rollout's only update scores no old policy.
   assert parts["update"]["flops"] > 6 * found["active"] * 48
-  assert parts["score"]["flops"] == pytest.approx(parts["update"]["flops"] * 4 / 6)
+  assert parts["score"]["flops"] == pytest.approx(parts["update"]["flops"] * 2 / 6)
   assert parts["sample"]["slot_utilisation"] == 1.0
 
 
-def test_without_kl_one_policy_scores(capsys):
-  found = measured(capsys, grpo__kl=0.0)["parts"]
-  assert found["score"]["flops"] == pytest.approx(found["update"]["flops"] / 3)
+@pytest.mark.parametrize(("kl", "minibatches"), [(0.0, 1), (0.04, 1), (0.0, 2), (0.04, 2)])
+def test_as_many_policies_are_counted_as_score(monkeypatch, kl, minibatches):
+  """The floor of scoring is that of the programs that run."""
+  changes = {"grpo__kl": kl, "batch__minibatches": minibatches, "batch__microbatch_tokens": 48}
+  w, state, ref = throughput.build(settings(**changes), None, None)
+  samples, runs = workload.sample(w, state.policy, 0).samples, []
+  score = logp.score
+  monkeypatch.setattr(logp, "score", lambda *given: runs.append(1) or score(*given))
+  workload.score(w, state.policy, ref, samples)
+  cost = throughput.costs(w, floor.Rates(matmul=1.0, bandwidth=1.0))
+  assert cost["score"]["flops"] == len(runs) * cost["update"]["flops"] // 3
+  assert cost["score"]["tokens"] == (48 if runs else 0)
 
 
 def test_sampling_alone_and_uneven_lengths(capsys):

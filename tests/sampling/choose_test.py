@@ -213,3 +213,15 @@ def test_a_rows_draw_depends_on_its_key_and_logits_alone():
   id_b, logp_b = sample(key_B[order], some_BV[:3], 1.0)
   np.testing.assert_array_equal(id_b, id_B[order])
   np.testing.assert_array_equal(logp_b, logp_B[order])
+
+
+def test_a_draw_is_jax_random_categorical():
+  logits_BV = jax.random.normal(jax.random.key(1), (64, 300)) * 3
+  key_B = jax.random.split(jax.random.key(2), 64)
+  id_B, _ = sample(key_B, logits_BV, 1.0)
+  np.testing.assert_array_equal(id_B, jax.vmap(jax.random.categorical)(key_B, logits_BV))
+
+
+def test_the_first_of_equally_large_ones_is_taken():
+  x_BV = jnp.array([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0], [-jnp.inf, -jnp.inf, 0.0]])
+  np.testing.assert_array_equal(choose.first_largest(x_BV), [1, 0, 2])

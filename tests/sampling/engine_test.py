@@ -9,7 +9,8 @@ import pytest
 
 from r1.algorithms import logp as token_logp
 from r1.data import packing
-from r1.model import lora, presets
+from r1.model import lora, pages, presets
+from r1.sampling import book as books
 from r1.sampling import chunk, engine, loop
 from r1.sampling import requests as requests_lib
 from tests.model import tiny
@@ -203,9 +204,25 @@ def test_too_small_a_cache_puts_rows_back_and_changes_nothing():
   )
   found = sorted(found, key=lambda f: f.request.index)
   assert stats.put_back > 0
+  assert [f.request for f in found] == requests  # as the caller gave them, without what was drawn
   for a, b in zip(found, plainly(), strict=True):
     np.testing.assert_array_equal(a.tokens, b.tokens)
     np.testing.assert_allclose(a.logp, b.logp, atol=1e-5)
+
+
+def test_a_row_is_let_in_where_the_next_chunk_has_a_page_for_it():
+  """Else its prompt would be read into pages and put back at once, before every chunk."""
+  book = books.Book(10, 4)
+  prompts = [(*range(i, i + 8), 3) for i in range(5)]
+  requests = [requests_lib.Request(f"q{i}", 0, 0, p, 16) for i, p in enumerate(prompts)]
+  run = engine._Run(PARAMS, CFG, configured(slots=6, cache_tokens=40), (30,), 0.8, None, None)
+  batch = engine._Batch(book, pages.empty(CFG, 10, 4), [], None)
+  waiting = engine._Waiting(requests, run, book)
+  engine._admit(run, batch, waiting, engine.Stats())
+  # Two pages for a prompt and one for the next chunk: three rows take nine of ten.
+  assert len(batch.rows) == 3
+  engine._make_room(batch, waiting, stats := engine.Stats())
+  assert stats.put_back == 0
 
 
 def test_a_request_that_no_cache_could_hold_is_refused_with_the_size_it_takes():

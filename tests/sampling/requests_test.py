@@ -26,3 +26,6 @@ def test_what_does_not_fit_is_refused():
   done = requests.Request("q", 0, 0, (1,), 2, drawn=(4, 5), logp=(-1.0, -1.0))
   with pytest.raises(ValueError, match="2 tokens were drawn earlier, the limit of 2 is reached"):
     requests.check(done, context=64)
+  for limit in (0, -1):
+    with pytest.raises(ValueError, match=f"limit={limit}; an answer needs room for one token"):
+      requests.check(requests.Request("q", 0, 0, (1,), limit), context=64)

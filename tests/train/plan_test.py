@@ -7,14 +7,16 @@ from tests.sampling import settings
 from tests.train import tiny
 from tests.train.rl_test import RL
 
+SAMPLER = settings.sampler(cache_tokens=2**16)
 
-def lines(devices=1, **changes):
+
+def lines(devices=1, sampler=SAMPLER, kl=0.1, **changes):
   return plan.lines(
     tiny.model(),
     rl.RlConfig(**(RL | {"questions_per_rollout": 512, "rollouts": 650} | changes)),
-    tiny.grpo_config(group=16),
+    tiny.grpo_config(group=16, kl=kl),
     tiny.batch_config(minibatches=16),
-    settings.sampler(slots=64, prompt_bucket=8),
+    sampler,
     devices=devices,
     rate=1e9,
   )
@@ -31,9 +33,15 @@ def test_parameters_and_memory_follow_from_the_sizes():
   # norms 3D, tied table VD, q and o DHK, k and v DNK, biases (H + 2N)K, three of DF.
   count = 3 * 16 + 384 * 16 + 2 * 16 * 4 * 8 + 2 * 16 * 2 * 8 + 8 * 8 + 3 * 16 * 32
   assert f"{count:,} parameters" in parameters
-  # Keys and values, 4 bytes, 1 layer x 64 slots x 64 positions x 2 heads x 8: .5 MiB.
-  assert "at most 0 MiB for the cache of 64 slots" in memory
+  # Keys and values, 4 bytes, 1 layer x 2 heads x 8: 128 bytes a token.
+  assert " 8 MiB for the cache of 65,536 tokens" in memory
   assert "on 8 cpu device(s)" in lines(devices=8)[1]
+
+
+def test_with_drafts_every_slot_has_room_for_the_context():
+  sampler = settings.sampler(draft="lookup", slots=256)
+  # 256 slots x 64 positions of 128 bytes.
+  assert " 2 MiB for the cache of 16,384 tokens" in lines(sampler=sampler)[2]
 
 
 def minutes(**changes):
@@ -46,6 +54,8 @@ def test_the_estimate_of_time_grows_with_the_run():
   assert round(minutes(rollouts=1300) / one, 1) == 2
   assert round(minutes(limit=((0, 24), (9, 48))) / one, 1) == 2
   assert round(one / minutes(devices=8), 1) == 8
+  # Decoded and learned from, and scored by the old policy and by the reference, or without KL not.
+  assert round(one / minutes(kl=0.0), 2) == round(12 / 10, 2)
 
 
 def test_the_age_of_the_oldest_token_is_told_where_answers_go_on():
