@@ -39,8 +39,7 @@ class Request:
 class Finished:
   """tokens: the end token included. logp: nats, under what was sampled from. truncated: cut.
 
-  request: as asked; that of a row which was put back holds what it had drawn by then. drafted,
-  accepted: how many tokens were guessed ahead, and how many of these were drawn.
+  drafted, accepted: how many tokens were guessed ahead, and how many of these were drawn.
   """
 
   request: Request

@@ -19,7 +19,7 @@ class Sample:
 
   tokens: prompt and answer, the end token included; never re-encoded from text. logp: the
   sampler's own, of the answer's tokens, in nats. drafted, accepted: as in `requests.Finished`.
-  rollout: where it was begun. carried: how many of the answer's tokens its request came with.
+  rollout: where it was begun. carried: tokens of the answer that policies of earlier rollouts drew.
   """
 
   question: records.Question
