@@ -102,7 +102,7 @@ def read(config) -> Stage:
   )
   for path, _ in (*stage.reward.own, *stage.reward.general):
     combine.resolve(path)
-  rl.check(stage.rl, stage.grpo, stage.batch)
+  rl.check(stage.rl, stage.grpo, stage.batch, stage.sampler, stage.eval.limit, dict(config.mesh))
   if not config.base and not (config.model and config.data.questions):
     raise ValueError(
       "this config brings neither a base nor questions: give model=MODEL after the colon and "

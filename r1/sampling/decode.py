@@ -67,6 +67,11 @@ class SamplerConfig:
         f"the in_flight={self.in_flight} batches"
       )
 
+  @property
+  def pages(self) -> int:
+    """Of each batch in flight."""
+    return self.cache_tokens // self.in_flight // self.chunk
+
 
 # What a sampler without filters and drafts leaves out.
 PLAIN = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "draft": "none", "draft_tokens": 1, "ngram": 1}

@@ -96,9 +96,28 @@ def generate(
     return
   if sampler.layout == "unrolled" or (sampler.layout == "auto" and _on_one_cpu(cfg)):
     params, cfg = _unrolled(params, cfg), dataclasses.replace(cfg, lora=None)
-  with _sender(sampler.in_flight, cfg.rules) as send:
+  check_mesh(sampler, meshed=cfg.rules is not None)
+  with _sender(sampler.in_flight) as send:
     run = _Run(params, cfg, sampler, tuple(eos), temperature, jax.random.key(seed), send)
     yield from _all(run, requests, stop, stats if stats is not None else Stats())
+
+
+def check_mesh(sampler: decode.SamplerConfig, *, meshed: bool) -> None:
+  """Raises ValueError where batches in flight side by side would share a mesh."""
+  if meshed and sampler.in_flight > 1:
+    raise ValueError(
+      f"sampler.in_flight={sampler.in_flight} is for one device; with a mesh it must be 1"
+    )
+
+
+def check(sampler: decode.SamplerConfig, *, meshed: bool, prompt: int, limit: int) -> None:
+  """Raises ValueError where `generate` would refuse these settings, before there is a model.
+
+  prompt, limit: tokens of the longest request, of the prompt as many as are known.
+  """
+  if sampler.draft == "none":  # the plain loop, which drafts, has neither batches nor pages
+    check_mesh(sampler, meshed=meshed)
+    books.check("the longest answer", prompt, limit, count=sampler.pages, width=sampler.chunk)
 
 
 def _all(run: _Run, requests, stop, stats: Stats) -> Iterator[requests_lib.Finished]:
@@ -117,7 +136,7 @@ def _all(run: _Run, requests, stop, stats: Stats) -> Iterator[requests_lib.Finis
 
 
 @contextlib.contextmanager
-def _sender(in_flight: int, rules):
+def _sender(in_flight: int):
   """A function that starts a compiled call and returns what waits for its result.
 
   One CPU device runs calls of several threads side by side, but those of one thread in turn.
@@ -130,16 +149,13 @@ def _sender(in_flight: int, rules):
 
     yield send
     return
-  if rules is not None:
-    raise ValueError(f"sampler.in_flight={in_flight} is for one device; with a mesh it must be 1")
   with futures.ThreadPoolExecutor(in_flight) as threads:
     yield lambda call: threads.submit(lambda: jax.block_until_ready(call())).result
 
 
 def _empty(run: _Run) -> _Batch:
-  width = run.sampler.chunk
-  book = books.Book(run.sampler.cache_tokens // run.sampler.in_flight // width, width)
-  return _Batch(book, pages.empty(run.cfg, book.count, width), [], None)
+  book = books.Book(run.sampler.pages, run.sampler.chunk)
+  return _Batch(book, pages.empty(run.cfg, book.count, book.width), [], None)
 
 
 class _Waiting:

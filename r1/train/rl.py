@@ -12,7 +12,7 @@ from r1 import schedule
 from r1.algorithms import advantages, experts, grpo, logp, minibatch
 from r1.data import questions
 from r1.rewards import combine
-from r1.sampling import rollout
+from r1.sampling import decode, engine, rollout
 from r1.text import templates
 from r1.text import tokenizer as tokenizers
 from r1.train import floor
@@ -79,8 +79,18 @@ class Scored:
   ref: list[np.ndarray] | None
 
 
-def check(cfg: RlConfig, algorithm: grpo.GrpoConfig, batch: minibatch.BatchConfig) -> None:
-  """Raises ValueError where settings of two sections do not fit each other."""
+def check(
+  cfg: RlConfig,
+  algorithm: grpo.GrpoConfig,
+  batch: minibatch.BatchConfig,
+  sampler: decode.SamplerConfig,
+  evaluation: int,
+  mesh: dict[str, int],
+) -> None:
+  """Raises ValueError where settings of two sections do not fit each other.
+
+  evaluation: the longest answer there. mesh: {axis: size}.
+  """
   minibatch.split(cfg.questions_per_rollout * algorithm.group, batch, np.random.default_rng(0))
   if cfg.reference_every % batch.minibatches:
     raise ValueError(
@@ -93,6 +103,8 @@ def check(cfg: RlConfig, algorithm: grpo.GrpoConfig, batch: minibatch.BatchConfi
       f"max_tokens={algorithm.max_tokens} is below the limit of {longest} tokens; it is the "
       "longest answer that the run's schedule allows"
     )
+  most = max(longest, evaluation)
+  engine.check(sampler, meshed=max(mesh.values()) > 1, prompt=1, limit=most)
 
 
 def longest(

@@ -14,6 +14,7 @@ from r1.rewards import combine
 from r1.text import templates
 from r1.train import optimizer, rl, state, step
 from tests.model import tiny as tiny_model
+from tests.sampling import settings
 from tests.train import tiny
 
 CFG = tiny.model()
@@ -330,6 +331,9 @@ def test_sections_that_do_not_fit_each_other_are_refused(changes, algorithm, min
       rl_config(**changes),
       tiny.grpo_config(**algorithm),
       tiny.batch_config(minibatches=minibatches),
+      settings.sampler(),
+      evaluation=24,
+      mesh={"data": 1},
     )
 
 
