@@ -94,6 +94,16 @@ class Drawn(struct.PyTreeNode):
   accepted_B: jax.Array
 
 
+def check(temperature: float, eos: tuple[int, ...]) -> None:
+  """Raises ValueError where answers could not be drawn so."""
+  if temperature < 0:
+    raise ValueError(f"temperature={temperature} must be >= 0; 0 is greedy")
+  if not eos:
+    raise ValueError(
+      "eos=(): wanted one end token at least; an id beyond the vocabulary is never drawn"
+    )
+
+
 def nothing(rows: int, room: int) -> Drawn:
   """No row has drawn anything yet."""
   none_B = jnp.zeros(rows, jnp.int32)

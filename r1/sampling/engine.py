@@ -83,10 +83,9 @@ def generate(
   While the caller looks at what came, the device is at the next chunk. stop: is shown a row's
   tokens after each chunk, and may say how many of them to keep as the whole answer. stats: is
   added to.
-  Raises ValueError where a prompt and its limit do not fit the model's context, or the cache.
+  Raises ValueError where a prompt and its limit do not fit the model, or the cache.
   """
-  if temperature < 0:
-    raise ValueError(f"temperature={temperature} must be >= 0; 0 is greedy")
+  decode.check(temperature, eos)
   if sampler.draft != "none":
     if stop is not None:
       raise ValueError(f"draft={sampler.draft!r} has no stop strings; set sampler.draft to none")
@@ -169,7 +168,7 @@ class _Waiting:
   def peek(self) -> tuple[requests_lib.Request, Sequence[int], Sequence[float]] | None:
     if not self.front:
       for request in itertools.islice(self.requests, 1):
-        requests_lib.check(request, self.cfg.context)
+        requests_lib.check(request, self.cfg)
         self.book.check(request)
         self.front.append((request, request.drawn, request.logp))
     return self.front[0] if self.front else None

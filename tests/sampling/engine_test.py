@@ -385,5 +385,6 @@ def test_what_does_not_fit_is_refused_with_its_numbers():
     answer([long])
   with pytest.raises(ValueError, match="a prompt of 0 tokens"):
     answer([requests_lib.Request("none", 0, 0, (), 12)])
-  with pytest.raises(ValueError, match="temperature=-1 must be >= 0; 0 is greedy"):
-    answer(asked(), temperature=-1)
+  for wrong in ({"temperature": -1}, {"eos": ()}):
+    with pytest.raises(ValueError, match=r"=-1 must be >= 0; 0 is|wanted one end token"):
+      answer(asked(), **wrong)
