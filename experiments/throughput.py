@@ -287,6 +287,8 @@ def command(argv) -> None:
   """What --config or --settings says."""
   given = flags.FLAGS
   if given.settings:
+    if not pathlib.Path(given.settings).is_file():
+      raise app.UsageError(f"--settings={given.settings}: no such file; --save=FILE writes one")
     settings = json.loads(pathlib.Path(given.settings).read_text(encoding="utf-8"))
   elif "config" in given and given.config is not None:
     settings = json.loads(given.config.to_json())

@@ -5,8 +5,10 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import pytest
+from absl import app
 
 from configs import throughput as recipe
 from experiments import throughput
@@ -193,3 +195,10 @@ def test_wrong_settings_are_refused_before_weights_are_made(monkeypatch, changes
   monkeypatch.setattr(workload, "open_model", lambda *_, **__: pytest.fail("made weights"))
   with pytest.raises(ValueError, match=message):
     throughput.main(settings(**changes), as_json=True, profile="")
+
+
+def test_settings_that_are_not_there_are_named(monkeypatch):
+  given = types.SimpleNamespace(FLAGS=types.SimpleNamespace(settings="/nope", set=[]))
+  monkeypatch.setattr(throughput, "flags", given)
+  with pytest.raises(app.UsageError, match="--settings=/nope: no such file; --save=FILE writes"):
+    throughput.command(["x"])
