@@ -125,7 +125,7 @@ def _all(run: _Run, requests, stop, stats: Stats) -> Iterator[requests_lib.Finis
   while True:
     for batch in batches:
       done = _settle(batch, stop, stats)
-      _admit(run, batch, waiting, stats)
+      _admit(run, batch, waiting, stats, most=_share(run, batches, waiting))
       _make_room(batch, waiting, stats)
       _start(run, batch)
       yield from done
@@ -165,13 +165,16 @@ class _Waiting:
     self.requests, self.book, self.cfg = iter(requests), book, run.cfg
     self.front: collections.deque = collections.deque()
 
+  def count(self, most: int) -> int:
+    """How many wait, no more than `most` of them looked for."""
+    for request in itertools.islice(self.requests, max(0, most - len(self.front))):
+      requests_lib.check(request, self.cfg)
+      self.book.check(request)
+      self.front.append((request, request.drawn, request.logp))
+    return len(self.front)
+
   def peek(self) -> tuple[requests_lib.Request, Sequence[int], Sequence[float]] | None:
-    if not self.front:
-      for request in itertools.islice(self.requests, 1):
-        requests_lib.check(request, self.cfg)
-        self.book.check(request)
-        self.front.append((request, request.drawn, request.logp))
-    return self.front[0] if self.front else None
+    return self.front[0] if self.count(1) else None
 
 
 def _on_one_cpu(cfg) -> bool:
@@ -181,10 +184,17 @@ def _on_one_cpu(cfg) -> bool:
 _unrolled = jax.jit(unroll.unroll, static_argnames="cfg")
 
 
-def _admit(run: _Run, batch: _Batch, waiting: _Waiting, stats: Stats) -> None:
-  """Fills empty slots from the queue, and the pages of the prompts that came with them."""
+def _share(run: _Run, batches: list[_Batch], waiting: _Waiting) -> int:
+  """Rows that one batch may hold: all of its slots, or its part of what is left at the end."""
+  rows = sum(len(batch.rows) for batch in batches)
+  left = rows + waiting.count(run.sampler.slots - rows)
+  return min(run.slots, -(-left // len(batches)))
+
+
+def _admit(run: _Run, batch: _Batch, waiting: _Waiting, stats: Stats, *, most: int) -> None:
+  """Fills slots from the queue up to `most` rows, and the pages of the prompts that came."""
   fresh, book = [], batch.book
-  while len(batch.rows) < run.slots and (begun := waiting.peek()) is not None:
+  while len(batch.rows) < most and (begun := waiting.peek()) is not None:
     if (opened := book.open(*begun, spare=_pages(batch))) is None:
       break
     waiting.front.popleft()
