@@ -102,7 +102,7 @@ def read(config) -> Stage:
   )
   for path, _ in (*stage.reward.own, *stage.reward.general):
     combine.resolve(path)
-  rl.check(stage.rl, stage.grpo, stage.batch, stage.sampler)
+  rl.check(stage.rl, stage.grpo, stage.batch, stage.sampler, stage.eval.limit, dict(config.mesh))
   minibatch.check_attention(stage.batch, config.runtime.attend)
   if not config.base and not (config.model and config.data.questions):
     raise ValueError(

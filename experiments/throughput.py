@@ -48,9 +48,18 @@ class ClockConfig:
 
 
 def build(settings: dict, mesh, rules):
-  """(workload, state, reference) from the settings' sections."""
-  given = settings["work"]
-  work = synthetic.WorkConfig(**given, group=settings["grpo"]["group"])
+  """(workload, state, reference) of the settings, which are checked before weights are made."""
+  work = synthetic.WorkConfig(**settings["work"], group=settings["grpo"]["group"])
+  given = {
+    "work": work,
+    "algorithm": grpo.GrpoConfig(**settings["grpo"], max_tokens=work.cap),
+    "batch": minibatch.BatchConfig(**settings["batch"]),
+    "sampler": decoding.SamplerConfig(**decoding.PLAIN, **settings["sampler"]),
+    "loop": settings["loop"],
+    "opt": optimizer.OptimizerConfig(**settings["optimizer"], steps=2**30),
+  }
+  read = (work, given["batch"], given["sampler"])
+  workload.check(*read, loop=given["loop"], meshed=mesh is not None)
   model, params = workload.open_model(
     settings["model"],
     settings["letters"],
@@ -60,17 +69,7 @@ def build(settings: dict, mesh, rules):
     mesh=mesh,
     seed=work.seed,
   )
-  return workload.build(
-    model,
-    params,
-    work=work,
-    algorithm=grpo.GrpoConfig(**settings["grpo"], max_tokens=work.cap),
-    batch=minibatch.BatchConfig(**settings["batch"]),
-    sampler=decoding.SamplerConfig(**decoding.PLAIN, **settings["sampler"]),
-    loop=settings["loop"],
-    opt=optimizer.OptimizerConfig(**settings["optimizer"], steps=2**30),
-    mesh=mesh,
-  )
+  return workload.build(model, params, **given, mesh=mesh)
 
 
 def clocked(w: workload.Workload, state, ref, clock: ClockConfig, profile: str, by_turns: bool):
@@ -294,6 +293,8 @@ def command(argv) -> None:
   """What --config or --settings says."""
   given = flags.FLAGS
   if given.settings:
+    if not pathlib.Path(given.settings).is_file():
+      raise app.UsageError(f"--settings={given.settings}: no such file; --save=FILE writes one")
     settings = json.loads(pathlib.Path(given.settings).read_text(encoding="utf-8"))
   elif "config" in given and given.config is not None:
     settings = json.loads(given.config.to_json())

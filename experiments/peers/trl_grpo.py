@@ -182,22 +182,22 @@ def time_steps(given, asked, model, tokenizer, lengths, processors):
     counted.append(sum(map(len, completion_ids)))
     return [synthetic.even_share(ids) for ids in completion_ids]
 
-  folder = tempfile.mkdtemp(prefix="trl_grpo_")  # TRL loads the reference from disk
-  model.save_pretrained(f"{folder}/model")
-  tokenizer.save_pretrained(f"{folder}/model")
   rows = [text for repeat in range(total) for text in prompts(given, asked, repeat)]
-  trainer = trl.GRPOTrainer(
-    model=f"{folder}/model",
-    reward_funcs=reward,
-    args=settings(given, asked, folder, int(lengths.max())),
-    train_dataset=datasets.Dataset.from_dict({"prompt": rows}),
-    processing_class=tokenizer,
-    callbacks=[Clock()],
-  )
-  if processors:
-    policy = trainer.model
-    policy.generate = functools.partial(policy.generate, logits_processor=processors)
-  trainer.train()
+  with tempfile.TemporaryDirectory(prefix="trl_grpo_") as folder:  # TRL reads the reference there
+    model.save_pretrained(f"{folder}/model")
+    tokenizer.save_pretrained(f"{folder}/model")
+    trainer = trl.GRPOTrainer(
+      model=f"{folder}/model",
+      reward_funcs=reward,
+      args=settings(given, asked, folder, int(lengths.max())),
+      train_dataset=datasets.Dataset.from_dict({"prompt": rows}),
+      processing_class=tokenizer,
+      callbacks=[Clock()],
+    )
+    if processors:
+      policy = trainer.model
+      policy.generate = functools.partial(policy.generate, logits_processor=processors)
+    trainer.train()
   return np.subtract(ends, starts)[given.warmup :].tolist(), counted[-1]
 
 

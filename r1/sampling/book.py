@@ -45,6 +45,23 @@ class Row:
     return self.request.limit - len(self.tokens)
 
 
+def pages_for(tokens: int, width: int) -> int:
+  return -(-tokens // width)
+
+
+def check(what: str, held: int, left: int, *, count: int, width: int) -> None:
+  """Raises ValueError where `count` pages of `width` tokens could not hold one answer.
+
+  held: tokens that it begins with, its prompt among them. left: most that are drawn.
+  """
+  need = pages_for(held - 1, width) + pages_for(left, width)
+  if need > count:
+    raise ValueError(
+      f"{what}: {held} tokens and {left} new ones take {need} pages of {width} tokens, the cache "
+      f"has {count}; set sampler.cache_tokens to {need * width} or more for each batch in flight"
+    )
+
+
 class Book:
   """Pages of `width` tokens, `count` in all; prefixes are found by their tokens."""
 
@@ -54,19 +71,13 @@ class Book:
     self.prefixes: dict[tuple[int, ...], Prefix] = {}
 
   def pages_for(self, tokens: int) -> int:
-    return -(-tokens // self.width)
+    return pages_for(tokens, self.width)
 
   def check(self, request: requests.Request) -> None:
     """Raises ValueError where the whole cache could not hold this one answer."""
     held = len(request.prompt) + len(request.drawn)
     left = request.limit - len(request.drawn)
-    need = self.pages_for(held - 1) + self.pages_for(left)
-    if need > self.count:
-      raise ValueError(
-        f"question {request.question!r}: {held} tokens and {left} new ones take {need} pages of "
-        f"{self.width} tokens, the cache has {self.count}; set sampler.cache_tokens to "
-        f"{need * self.width} or more for each batch in flight"
-      )
+    check(f"question {request.question!r}", held, left, count=self.count, width=self.width)
 
   def open(
     self, request: requests.Request, tokens: Sequence[int], logp: Sequence[float], *, spare: int

@@ -27,6 +27,14 @@ class Rows(struct.PyTreeNode):
   page_B: jax.Array
 
 
+def _empty(params, pool, cfg, rows: int, slots: int) -> dict:
+  """Empty buffers of the pool's type, of each layer apart where the weights are."""
+  stacks = pages.like(pool, cfg, rows, slots)
+  if any(isinstance(params[name], tuple) for name in stacks):
+    return {name: cache_lib.unstacked(buffers) for name, buffers in stacks.items()}
+  return stacks
+
+
 @functools.partial(jax.jit, static_argnames=("cfg", "width"), donate_argnames="pool")
 def prefill(params, pool, token_BL, length_B, page_I, *, cfg, width: int):
   """The pool with the keys and values of these tokens: page i of row b goes to page_I[b, i].
@@ -36,10 +44,8 @@ def prefill(params, pool, token_BL, length_B, page_I, *, cfg, width: int):
   B, L = token_BL.shape
   at_BL = jnp.broadcast_to(jnp.arange(L, dtype=jnp.int32)[None], (B, L))
   real_BL = (at_BL < length_B[:, None]).astype(jnp.int32)
-  stacks = pages.like(pool, cfg, B, L)
-  if any(isinstance(params[name], tuple) for name in stacks):
-    stacks = {name: cache_lib.unstacked(buffers) for name, buffers in stacks.items()}
-  out = transformer.forward(params, token_BL, at_BL, real_BL, cfg, pages.Prompt(stacks))
+  prompt = pages.Prompt(_empty(params, pool, cfg, B, L))
+  out = transformer.forward(params, token_BL, at_BL, real_BL, cfg, prompt)
   return pages.store(pool, pages.cut(out.cache, width), page_I.reshape(-1))
 
 
@@ -53,9 +59,7 @@ def run(params, pool, rows: Rows, shared, own, key, temperature, *, cfg, sampler
   B, M = rows.token_B.shape[0], sampler.chunk
   key_B = requests.keys(key, rows.stream_B3)
   head_DV = heads.matrix(params, cfg)
-  stacks = pages.like(pool, cfg, B, M)
-  if any(isinstance(params[name], tuple) for name in stacks):
-    stacks = {name: cache_lib.unstacked(buffers) for name, buffers in stacks.items()}
+  stacks = _empty(params, pool, cfg, B, M)
   none = decode.nothing(B, M)
 
   def live(drawn):

@@ -80,6 +80,11 @@ class SamplerConfig:
         f"the in_flight={self.in_flight} batches"
       )
 
+  @property
+  def pages(self) -> int:
+    """Of each batch in flight."""
+    return self.cache_tokens // self.in_flight // self.chunk
+
 
 # What a sampler without filters and drafts leaves out.
 PLAIN = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "draft": "none", "draft_tokens": 1, "ngram": 1}
@@ -100,6 +105,16 @@ class Drawn(struct.PyTreeNode):
   ended_B: jax.Array
   drafted_B: jax.Array
   accepted_B: jax.Array
+
+
+def check(temperature: float, eos: tuple[int, ...]) -> None:
+  """Raises ValueError where answers could not be drawn so."""
+  if temperature < 0:
+    raise ValueError(f"temperature={temperature} must be >= 0; 0 is greedy")
+  if not eos:
+    raise ValueError(
+      "eos=(): wanted one end token at least; an id beyond the vocabulary is never drawn"
+    )
 
 
 def nothing(rows: int, room: int) -> Drawn:

@@ -83,11 +83,10 @@ def generate(
   While the caller looks at what came, the device is at the next chunk. stop: is shown a row's
   tokens after each chunk, and may say how many of them to keep as the whole answer. stats: is
   added to.
-  Raises ValueError where a prompt and its limit do not fit the model's context, or the cache, and
-  where the devices cannot keep `sampler.cache_dtype`.
+  Raises ValueError where a prompt and its limit do not fit the model, or the cache, and where the
+  devices cannot keep `sampler.cache_dtype`.
   """
-  if temperature < 0:
-    raise ValueError(f"temperature={temperature} must be >= 0; 0 is greedy")
+  decode.check(temperature, eos)
   if sampler.draft != "none":
     if stop is not None:
       raise ValueError(f"draft={sampler.draft!r} has no stop strings; set sampler.draft to none")
@@ -99,9 +98,28 @@ def generate(
     quantise.check(sampler.cache_dtype)
   if sampler.layout == "unrolled" or (sampler.layout == "auto" and _on_one_cpu(cfg)):
     params, cfg = _unrolled(params, cfg), dataclasses.replace(cfg, lora=None)
-  with _sender(sampler.in_flight, cfg.rules) as send:
+  check_mesh(sampler, meshed=cfg.rules is not None)
+  with _sender(sampler.in_flight) as send:
     run = _Run(params, cfg, sampler, tuple(eos), temperature, jax.random.key(seed), send)
     yield from _all(run, requests, stop, stats if stats is not None else Stats())
+
+
+def check_mesh(sampler: decode.SamplerConfig, *, meshed: bool) -> None:
+  """Raises ValueError where batches in flight side by side would share a mesh."""
+  if meshed and sampler.in_flight > 1:
+    raise ValueError(
+      f"sampler.in_flight={sampler.in_flight} is for one device; with a mesh it must be 1"
+    )
+
+
+def check(sampler: decode.SamplerConfig, *, meshed: bool, prompt: int, limit: int) -> None:
+  """Raises ValueError where `generate` would refuse these settings, before there is a model.
+
+  prompt, limit: tokens of the longest request, of the prompt as many as are known.
+  """
+  if sampler.draft == "none":  # the plain loop, which drafts, has neither batches nor pages
+    check_mesh(sampler, meshed=meshed)
+    books.check("the longest answer", prompt, limit, count=sampler.pages, width=sampler.chunk)
 
 
 def _all(run: _Run, requests, stop, stats: Stats) -> Iterator[requests_lib.Finished]:
@@ -110,7 +128,7 @@ def _all(run: _Run, requests, stop, stats: Stats) -> Iterator[requests_lib.Finis
   while True:
     for batch in batches:
       done = _settle(batch, stop, stats)
-      _admit(run, batch, waiting, stats)
+      _admit(run, batch, waiting, stats, most=_share(run, batches, waiting))
       _make_room(batch, waiting, stats)
       _start(run, batch)
       yield from done
@@ -120,7 +138,7 @@ def _all(run: _Run, requests, stop, stats: Stats) -> Iterator[requests_lib.Finis
 
 
 @contextlib.contextmanager
-def _sender(in_flight: int, rules):
+def _sender(in_flight: int):
   """A function that starts a compiled call and returns what waits for its result.
 
   One CPU device runs calls of several threads side by side, but those of one thread in turn.
@@ -133,8 +151,6 @@ def _sender(in_flight: int, rules):
 
     yield send
     return
-  if rules is not None:
-    raise ValueError(f"sampler.in_flight={in_flight} is for one device; with a mesh it must be 1")
   with futures.ThreadPoolExecutor(in_flight) as threads:
     yield lambda call: threads.submit(lambda: jax.block_until_ready(call())).result
 
@@ -147,7 +163,7 @@ def _empty(run: _Run) -> _Batch:
 
 def blank(sampler: decode.SamplerConfig) -> books.Book:
   """The book of one batch's pages, all of them free."""
-  return books.Book(sampler.cache_tokens // sampler.in_flight // sampler.chunk, sampler.chunk)
+  return books.Book(sampler.pages, sampler.chunk)
 
 
 class _Waiting:
@@ -158,13 +174,16 @@ class _Waiting:
     self.requests, self.book, self.cfg = iter(requests), book, run.cfg
     self.front: collections.deque = collections.deque()
 
+  def count(self, most: int) -> int:
+    """How many wait, no more than `most` of them looked for."""
+    for request in itertools.islice(self.requests, max(0, most - len(self.front))):
+      requests_lib.check(request, self.cfg)
+      self.book.check(request)
+      self.front.append((request, request.drawn, request.logp))
+    return len(self.front)
+
   def peek(self) -> tuple[requests_lib.Request, Sequence[int], Sequence[float]] | None:
-    if not self.front:
-      for request in itertools.islice(self.requests, 1):
-        requests_lib.check(request, self.cfg.context)
-        self.book.check(request)
-        self.front.append((request, request.drawn, request.logp))
-    return self.front[0] if self.front else None
+    return self.front[0] if self.count(1) else None
 
 
 def _on_one_cpu(cfg) -> bool:
@@ -174,10 +193,17 @@ def _on_one_cpu(cfg) -> bool:
 _unrolled = jax.jit(unroll.unroll, static_argnames="cfg")
 
 
-def _admit(run: _Run, batch: _Batch, waiting: _Waiting, stats: Stats) -> None:
-  """Fills empty slots from the queue, and the pages of the prompts that came with them."""
+def _share(run: _Run, batches: list[_Batch], waiting: _Waiting) -> int:
+  """Rows that one batch may hold: all of its slots, or its part of what is left at the end."""
+  rows = sum(len(batch.rows) for batch in batches)
+  left = rows + waiting.count(run.sampler.slots - rows)
+  return min(run.slots, -(-left // len(batches)))
+
+
+def _admit(run: _Run, batch: _Batch, waiting: _Waiting, stats: Stats, *, most: int) -> None:
+  """Fills slots from the queue up to `most` rows, and the pages of the prompts that came."""
   fresh, book = [], batch.book
-  while len(batch.rows) < run.slots and (begun := waiting.peek()) is not None:
+  while len(batch.rows) < most and (begun := waiting.peek()) is not None:
     if (opened := book.open(*begun, spare=_pages(batch))) is None:
       break
     waiting.front.popleft()

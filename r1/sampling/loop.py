@@ -28,10 +28,9 @@ def generate(
 ) -> Iterator[requests_lib.Finished]:
   """Answers every request, in order, at a temperature (0: greedy).
 
-  Raises ValueError where a prompt and its limit do not fit the model's context.
+  Raises ValueError where a prompt and its limit do not fit the model.
   """
-  if temperature < 0:
-    raise ValueError(f"temperature={temperature} must be >= 0; 0 is greedy")
+  decode.check(temperature, eos)
   if sampler.cache_dtype:
     raise ValueError(
       f"cache_dtype={sampler.cache_dtype!r}: the plain loop keeps keys and values in the type of "
@@ -45,7 +44,7 @@ def generate(
 
 def _batch(params, batch, key, cfg, sampler, temperature, eos):
   for r in batch:
-    requests_lib.check(r, cfg.context)
+    requests_lib.check(r, cfg)
     if r.drawn:
       raise ValueError(f"question {r.question!r}: the plain loop continues no answer")
   rows = sampler.slots

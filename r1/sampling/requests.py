@@ -33,6 +33,11 @@ class Request:
         f"question {self.question!r}: {len(self.drawn)} tokens drawn earlier come with "
         f"{len(self.logp)} log-probabilities; give one each"
       )
+    if not (0 <= self.sample < 2**32 and 0 <= self.rollout < 2**32):
+      raise ValueError(
+        f"question {self.question!r}: sample={self.sample} and rollout={self.rollout} must be in "
+        "0 .. 2**32 - 1; a row's randomness is counted by them"
+      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,17 +55,25 @@ class Finished:
   accepted: int = 0
 
 
-def check(request: Request, context: int) -> None:
-  """Raises ValueError where a prompt and its limit do not fit the model's context."""
+def check(request: Request, cfg) -> None:
+  """Raises ValueError where a prompt and its limit do not fit the model's context, or its ids."""
   if request.limit < 1:
     raise ValueError(
       f"question {request.question!r}: limit={request.limit}; an answer needs room for one token"
     )
-  if not 0 < len(request.prompt) <= context - request.limit:
+  if not 0 < len(request.prompt) <= cfg.context - request.limit:
     raise ValueError(
       f"question {request.question!r}: a prompt of {len(request.prompt)} tokens and "
-      f"{request.limit} new ones do not fit the context of {context}; shorten it or lower the limit"
+      f"{request.limit} new ones do not fit the context of {cfg.context}; shorten it or lower the "
+      "limit"
     )
+  for name, ids in (("prompt", request.prompt), ("drawn", request.drawn)):
+    if ids and not 0 <= min(ids) <= max(ids) < cfg.ids:
+      wrong = min(ids) if min(ids) < 0 else max(ids)
+      raise ValueError(
+        f"question {request.question!r}: id {wrong} in {name}, the model's tokenizer has 0 .. "
+        f"{cfg.ids - 1}; was it encoded with another one?"
+      )
   if len(request.drawn) >= request.limit:
     raise ValueError(
       f"question {request.question!r}: {len(request.drawn)} tokens were drawn earlier, the limit "

@@ -14,7 +14,7 @@ from r1 import schedule
 from r1.algorithms import advantages, experts, grpo, logp, minibatch
 from r1.data import questions
 from r1.rewards import combine
-from r1.sampling import decode, partial, rollout
+from r1.sampling import decode, engine, partial, rollout
 from r1.text import templates
 from r1.text import tokenizer as tokenizers
 from r1.train import floor, memory
@@ -98,8 +98,13 @@ def check(
   algorithm: grpo.GrpoConfig,
   batch: minibatch.BatchConfig,
   sampler: decode.SamplerConfig,
+  evaluation: int,
+  mesh: dict[str, int],
 ) -> None:
-  """Raises ValueError where settings of two sections do not fit each other."""
+  """Raises ValueError where settings of two sections do not fit each other.
+
+  evaluation: the longest answer there. mesh: {axis: size}.
+  """
   minibatch.check(cfg.questions_per_rollout * algorithm.group, batch)
   if cfg.reference_every % batch.minibatches:
     raise ValueError(
@@ -112,6 +117,8 @@ def check(
       f"max_tokens={algorithm.max_tokens} is below the limit of {longest} tokens; it is the "
       "longest answer that the run's schedule allows"
     )
+  most = max(longest, evaluation)
+  engine.check(sampler, meshed=max(mesh.values()) > 1, prompt=1, limit=most)
   if cfg.partial_tokens:
     check_partial(cfg.partial_tokens, algorithm, sampler)
 

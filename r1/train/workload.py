@@ -84,14 +84,21 @@ def open_model(where: str, letters: dict, runtime: dict, *, context: int, weight
   return cfg, jax.tree.map(lambda x: x.astype(weights), params)
 
 
-def build(model, params, *, work, algorithm, batch, sampler, loop, opt, mesh):
-  """(workload, state, reference) with an optimiser for all of the parameters."""
-  tx = optimizer.make(opt, transformer.specs(model))
-  update = steps.make_update(rl.make_loss(model, algorithm, experts.OFF), tx)
+def check(work, batch, sampler, *, loop: bool, meshed: bool) -> None:
+  """Raises ValueError where these settings do not fit each other; needs no weights."""
   if work.answers % batch.minibatches:
     raise ValueError(
       f"{work.questions} x {work.group} answers do not divide into minibatches={batch.minibatches}"
     )
+  if not loop:
+    engine.check(sampler, meshed=meshed, prompt=work.prompt, limit=work.cap)
+
+
+def build(model, params, *, work, algorithm, batch, sampler, loop, opt, mesh):
+  """(workload, state, reference) with an optimiser for all of the parameters."""
+  check(work, batch, sampler, loop=loop, meshed=mesh is not None)
+  tx = optimizer.make(opt, transformer.specs(model))
+  update = steps.make_update(rl.make_loss(model, algorithm, experts.OFF), tx)
   count, longest = work.answers // batch.minibatches, work.prompt + work.cap
   workload = Workload(
     model=model,

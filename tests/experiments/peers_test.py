@@ -2,13 +2,16 @@
 
 import argparse
 import json
+import pathlib
 import sys
+import tempfile
+import types
 
 import numpy as np
 import pytest
 
 from configs import throughput as recipe
-from experiments.peers import compare, work
+from experiments.peers import compare, trl_grpo, work
 from r1.data import synthetic
 
 
@@ -165,3 +168,43 @@ def test_what_would_fail_after_the_first_program_is_refused_before_it(flag, mess
 def test_other_cores_than_there_are_are_refused(threads):
   with pytest.raises(ValueError, match=f"threads={threads}: wanted 1 to "):
     work.use_cores(threads)
+
+
+def test_trl_leaves_no_folder_behind(monkeypatch, tmp_path):
+  """Each run would fill the disk with one more copy of the weights."""
+  held = []
+
+  class Saved:
+    def save_pretrained(self, folder):
+      pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+
+  class Trainer:
+    def __init__(self, *, model, reward_funcs, callbacks, **_):
+      self.model, self.reward, (self.clock,) = model, reward_funcs, callbacks
+
+    def train(self):
+      held.extend(tmp_path.rglob("model"))
+      self.clock.on_step_begin()
+      self.reward([], [], [[1, 2]])
+      self.clock.on_step_end()
+
+  class Rows:
+    from_dict = dict
+
+  modules = {
+    "datasets": {"Dataset": Rows},
+    "transformers": {"TrainerCallback": object},
+    "trl": {"GRPOTrainer": Trainer, "GRPOConfig": dict},
+  }
+  for name, members in modules.items():
+    monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(**members))
+  monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+  parser = work.flags("a")
+  parser.add_argument("--device", default="cpu")
+  parser.add_argument("--static-cache", action="store_true")
+  flags = parser.parse_args(["--warmup=0", "--steps=1"])
+  lengths = np.array([2])
+  seconds, counted = trl_grpo.time_steps(flags, work.asked(flags), Saved(), Saved(), lengths, None)
+  assert len(held) == len(seconds) == 1
+  assert counted == 2
+  assert not list(tmp_path.iterdir())

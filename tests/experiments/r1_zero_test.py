@@ -266,6 +266,8 @@ def refused(tmp_path, match, **changes):
     ({"batch__minibatches": 3}, "16 samples do not divide into minibatches=3"),
     ({"data__questions": "no/such/file.jsonl"}, "no/such/file.jsonl: no such file or folder"),
     ({"reward__own": (("tests.experiments.own:nothing", 1.0),)}, "has no function 'nothing'"),
+    ({"mesh__data": 2}, "in_flight=2 is for one device; with a mesh it must be 1"),
+    ({"sampler__cache_tokens": 32}, "24 new ones take 2 pages of 16 tokens, the cache has 1"),
     ({"data__count": 10**6}, "distinct train problems were found"),
   ],
 )
@@ -339,7 +341,9 @@ def test_every_entry_of_the_sweep_runs_three_rollouts(tmp_path, changes):
 @pytest.mark.parametrize("mesh", [{"data": 8}, {"data": 2, "fsdp": 2, "tensor": 2}], ids=str)
 def test_a_mesh_of_eight_devices_gives_the_first_rollout_of_one(finished, tmp_path, mesh):
   axes = {f"mesh.{axis}": size for axis, size in mesh.items()}
-  made = tiny_run.config(batch__microbatch_tokens=96 * 8, rl__rollouts=2, **axes)
+  made = tiny_run.config(
+    batch__microbatch_tokens=96 * 8, rl__rollouts=2, **axes | {"sampler.in_flight": 1}
+  )
   folder = tiny_run.start(made, tmp_path / "mesh")
   assert tiny_run.samples(folder).splitlines()[0] == tiny_run.samples(finished).splitlines()[0]
   wanted, got = (runs.by_step(f)[1] for f in (finished, folder))

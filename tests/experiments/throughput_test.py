@@ -5,8 +5,10 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import pytest
+from absl import app
 
 from configs import throughput as recipe
 from experiments import throughput
@@ -180,3 +182,29 @@ def test_saved_settings_run_where_most_packages_are_missing(tmp_path):
   )
   done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, **given)
   assert len(json.loads(done.stdout.splitlines()[-1])["parts"]["step"]["seconds"]) == 1
+
+
+MESHED = {"mesh__data": 8, "sampler__slots": 8, "batch__microbatch_tokens": 96}
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"sampler__chunk": 0}, "chunk=0 must be >= 1"),
+    ({"sampler__cache_tokens": 64}, "4 tokens and 8 new ones take 2 pages of 32 .* cache has 1"),
+    ({"grpo__group": 1}, "a group of one has no baseline"),
+    ({"batch__minibatches": 3}, "2 x 2 answers do not divide into minibatches=3"),
+    (MESHED, "in_flight=2 is for one device; with a mesh it must be 1"),
+  ],
+)
+def test_wrong_settings_are_refused_before_weights_are_made(monkeypatch, changes, message):
+  monkeypatch.setattr(workload, "open_model", lambda *_, **__: pytest.fail("made weights"))
+  with pytest.raises(ValueError, match=message):
+    throughput.main(settings(**changes), as_json=True, profile="")
+
+
+def test_settings_that_are_not_there_are_named(monkeypatch):
+  given = types.SimpleNamespace(FLAGS=types.SimpleNamespace(settings="/nope", set=[]))
+  monkeypatch.setattr(throughput, "flags", given)
+  with pytest.raises(app.UsageError, match="--settings=/nope: no such file; --save=FILE writes"):
+    throughput.command(["x"])

@@ -230,7 +230,7 @@ def test_a_row_is_let_in_where_the_next_chunk_has_a_page_for_it():
   run = engine._Run(PARAMS, CFG, configured(slots=6, cache_tokens=40), (30,), 0.8, None, None)
   batch = engine._Batch(book, pages.empty(CFG, 10, 4, "cpu", ""), [], None)
   waiting = engine._Waiting(requests, run, book)
-  engine._admit(run, batch, waiting, engine.Stats())
+  engine._admit(run, batch, waiting, engine.Stats(), most=6)
   # Two pages for a prompt and one for the next chunk: three rows take nine of ten.
   assert len(batch.rows) == 3
   engine._make_room(batch, waiting, stats := engine.Stats())
@@ -293,6 +293,15 @@ def test_answers_come_as_they_finish_and_slots_are_filled_again():
   # Nine short answers pass through the second slot while the first one is busy; then it is alone.
   assert stats.slot_steps <= 2 * 27 + 13 + 2
   assert stats.prefilled == 1  # the prompt's first token, shared by all
+
+
+@pytest.mark.parametrize(("count", "chunks"), [(4, 2), (5, 2), (1, 1)])
+def test_few_requests_are_divided_among_the_batches_in_flight(count, chunks):
+  sampler, stats = configured(slots=16, in_flight=2), engine.Stats()
+  requests = [requests_lib.Request("q", s, 0, (3, 1), 4) for s in range(count)]
+  given = {"cfg": CFG, "temperature": 0.8, "eos": (30,), "seed": 7, "stats": stats}
+  assert len(list(engine.generate(PARAMS, requests, sampler=sampler, **given))) == count
+  assert stats.chunks == chunks
 
 
 def test_a_prompt_is_computed_once_for_its_group():
@@ -380,5 +389,6 @@ def test_what_does_not_fit_is_refused_with_its_numbers():
     answer([long])
   with pytest.raises(ValueError, match="a prompt of 0 tokens"):
     answer([requests_lib.Request("none", 0, 0, (), 12)])
-  with pytest.raises(ValueError, match="temperature=-1 must be >= 0; 0 is greedy"):
-    answer(asked(), temperature=-1)
+  for wrong in ({"temperature": -1}, {"eos": ()}):
+    with pytest.raises(ValueError, match=r"=-1 must be >= 0; 0 is|wanted one end token"):
+      answer(asked(), **wrong)

@@ -12,9 +12,9 @@ PARAMS = tiny.params(CFG)
 ASKED = [requests_lib.Request(f"q{i}", 0, 0, (i, 3), 4 + i) for i in range(5)]
 
 
-def generate(asked, temperature=0.8, **changes):
+def generate(asked, temperature=0.8, eos=(4,), **changes):
   sampler = settings.sampler(slots=2, prompt_bucket=4, **changes)
-  given = {"cfg": CFG, "sampler": sampler, "temperature": temperature, "eos": (4,), "seed": 0}
+  given = {"cfg": CFG, "sampler": sampler, "temperature": temperature, "eos": eos, "seed": 0}
   return list(loop.generate(PARAMS, iter(asked), **given))
 
 
@@ -30,6 +30,8 @@ def test_it_continues_no_answer():
     generate([requests_lib.Request("q", 0, 0, (1,), 4, drawn=(2,), logp=(-1.0,))])
   with pytest.raises(ValueError, match="temperature=-1 must be >= 0"):
     generate(ASKED, temperature=-1)
+  with pytest.raises(ValueError, match=r"eos=\(\): wanted one end token at least"):
+    generate(ASKED, eos=())
 
 
 def test_it_keeps_no_8_bit_cache():

@@ -325,6 +325,8 @@ def check(changes, algorithm, minibatches=2, **sampler):
     tiny.grpo_config(**algorithm),
     tiny.batch_config(minibatches=minibatches),
     settings.sampler(**sampler),
+    evaluation=24,
+    mesh={"data": 1},
   )
 
 
