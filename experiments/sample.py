@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 import rich.console
 from absl import app, flags
 
-from r1.sampling import decode, loop, requests, speculate
+from r1.sampling import decode, loop, requests, rollout, speculate
 from r1.text import templates
 from r1.text import tokenizer as tokenizers
 from r1.train import host, run, workdir
@@ -23,7 +23,8 @@ TAG = re.compile("|".join(map(re.escape, HEADINGS)))
 def draw(model: workdir.Model, template: str, question: str, given) -> Iterator[int]:
   """The answer's tokens as they come; where a draw is cut into chunks changes none of them.
 
-  given: limit (most tokens), temperature, seed, and the sampler's filters and drafter.
+  given: limit (most tokens), temperature, seed, the sampler's filters and drafter. stop: strings;
+  the first to come up ends the answer, which is cut behind the token that completes it.
   """
   prompt = templates.encode(model.tokenizer, template, question)
   if len(prompt) + given.limit > model.cfg.context:
@@ -43,6 +44,7 @@ def draw(model: workdir.Model, template: str, question: str, given) -> Iterator[
     prompt_bucket=model.cfg.context,
   )
   drawn: list[int] = []
+  keep = rollout.stopper(model.tokenizer, tuple(given.stop))
   while len(drawn) < given.limit:
     limit = min(CHUNK, given.limit - len(drawn))
     request = requests.Request(question, 0, 0, (*prompt, *drawn), limit)
@@ -55,10 +57,12 @@ def draw(model: workdir.Model, template: str, question: str, given) -> Iterator[
       eos=model.tokenizer.eos,
       seed=given.seed,
     )
-    yield from answer.tokens.tolist()
-    if not answer.truncated:
-      return
+    shown = len(drawn)
     drawn += answer.tokens.tolist()
+    kept = keep(drawn)
+    yield from drawn[shown:kept]
+    if kept is not None or not answer.truncated:
+      return
 
 
 def headed(texts: Iterable[str]) -> Iterator[str]:
@@ -97,6 +101,7 @@ if __name__ == "__main__":
   flags.DEFINE_integer("top_k", 0, "how many of the likeliest ids, 0 is all", lower_bound=0)
   flags.DEFINE_float("top_p", 0.95, "nucleus mass")
   flags.DEFINE_float("min_p", 0.0, "least probability, as a share of the likeliest id's")
+  flags.DEFINE_multi_string("stop", [], "a text that ends the answer; give it again for more")
   flags.DEFINE_enum("draft", "none", ("none", *speculate.DRAFTERS), "who guesses tokens ahead")
   flags.DEFINE_integer("draft_tokens", 3, "how many at a time", lower_bound=1)
   flags.DEFINE_integer("ngram", 3, "tokens of which lookup finds an earlier place", lower_bound=1)

@@ -7,6 +7,7 @@ import sys
 import types
 
 import jax
+import pytest
 
 from configs import common
 from experiments import sample
@@ -56,10 +57,27 @@ def test_where_a_draw_is_cut_and_who_guesses_ahead_change_no_token(monkeypatch):
   for chunk, draft in ((5, "none"), (20, "none"), (20, "lookup")):
     monkeypatch.setattr(sample, "CHUNK", chunk)
     plain = decode.PLAIN | {"draft": draft}
-    given = types.SimpleNamespace(**plain, limit=20, temperature=1.0, seed=0)
+    given = types.SimpleNamespace(**plain, limit=20, temperature=1.0, seed=0, stop=[])
     drawn.append(list(sample.draw(model, "short", "what is 3 + 4 ?", given)))
   assert drawn[0] == drawn[1] == drawn[2]
   assert len(drawn[0]) > 5
+
+
+@pytest.mark.parametrize("chunk", [3, 20])
+def test_a_stop_string_ends_the_answer_wherever_the_draw_is_cut(monkeypatch, chunk):
+  model = tiny_model()
+
+  def drawn(stop):
+    given = types.SimpleNamespace(**decode.PLAIN, limit=20, temperature=1.0, seed=0, stop=stop)
+    return list(sample.draw(model, "short", "what is 3 + 4 ?", given))
+
+  monkeypatch.setattr(sample, "CHUNK", chunk)
+  whole = drawn([])
+  assert drawn(["this never comes up"]) == whole
+  string = model.tokenizer.decode(whole[:8])  # whole at the eighth token, in several draws or one
+  assert drawn(["this never comes up", string]) == whole[:8]
+  with pytest.raises(ValueError, match="an empty string would end every answer"):
+    drawn([""])
 
 
 def tiny_model():
