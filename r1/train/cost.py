@@ -71,8 +71,8 @@ def measure(lowered: jax.stages.Lowered) -> Cost:
 def _temporary(memory) -> int:
   """Bytes beside arguments and results, from the compiler's memory statistics.
 
-  The TPU's compiler has them in its peak, which agrees with the buffers that it assigned, while its
-  `temp_size` is half as much again. The CPU's has them in `temp_size` alone.
+  The TPU's compiler has them in its peak, by which it decides whether a program fits; its
+  `temp_size` may be half as much again. The CPU's has them in `temp_size` alone.
   """
   named = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
   beside = memory.peak_memory_in_bytes - named

@@ -160,7 +160,7 @@ def test_what_is_described_is_what_the_engine_compiles(mesh, monkeypatch):
   for name, calls in called.items():
     monkeypatch.setattr(chunk, name, recorder(getattr(chunk, name), calls))
   params = jax.device_put(
-    tiny.params(CFG), sharding.shardings(transformer.specs(CFG), mesh, CFG.rules)
+    tiny.params(CFG), sharding.shardings(transformer.specs(CFG), mesh, sharding.FSDP_TENSOR)
   )
   prompts = [(1,) * 14, *((n,) for n in range(2, 9))]
   wanted = [requests.Request(str(i), 0, 0, prompt, 3) for i, prompt in enumerate(prompts)]
