@@ -59,8 +59,10 @@ def gap(finished, logp):
   return np.concatenate([np.abs(f.logp - x) for f, x in zip(finished, logp, strict=True)])
 
 
-# Largest gap to the exact model, in nats; measured .031 and .090 of random weights.
-GAPS = {("gqa", "int8"): 0.035, ("gqa", "float8_e4m3fn"): 0.1, ("mla", "int8"): 0.035}
+# Bounds of the largest gap to the exact model, in nats; measured: .0312, .0903 and .0091. At the
+# largest numbers of a head e4m3 has steps nine times those of int8, near 0 finer ones: three times
+# the gap. The latent model has one layer in place of two.
+GAPS = {("gqa", "int8"): 0.035, ("gqa", "float8_e4m3fn"): 0.1, ("mla", "int8"): 0.01}
 
 
 @pytest.mark.parametrize(("model", "dtype"), GAPS)
