@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import sys
 
 import pytest
 
@@ -12,6 +13,18 @@ os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 os.environ.setdefault("MPLBACKEND", "Agg")
 # The tests' programs run for milliseconds and compile for seconds, half of them in LLVM's passes.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+
+MAPS = 30_000  # of memory; Linux gives a process 65,530, and LLVM crashes where it gets no more
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_programs():
+  """Each compiled program holds some maps of memory, and a worker compiles thousands of them."""
+  yield
+  maps = pathlib.Path("/proc/self/maps")
+  if "jax" in sys.modules and maps.exists() and maps.read_bytes().count(b"\n") > MAPS:
+    sys.modules["jax"].clear_caches()
 
 
 @pytest.fixture(scope="session")
