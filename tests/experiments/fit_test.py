@@ -39,7 +39,7 @@ def test_every_step_of_a_config_is_compiled_and_described(capsys):
 def test_the_update_is_compiled_for_the_batches_of_the_run(share_prompts):
   """The arrays that a run's update takes, micro-batch by micro-batch."""
   c = config(fsdp=8)
-  c.batch.share_prompts = share_prompts
+  c.batch.share_prompts, c.sampler.in_flight = share_prompts, 1
   mesh = sharding.make_mesh(dict(c.mesh))
   cfg = fit.describe(c, sharding.FSDP_TENSOR)
   with sharding.on(mesh):

@@ -39,6 +39,7 @@ def steady(folder):
   ]
 
 
+@pytest.mark.slow
 def test_a_budget_that_no_answer_reaches_changes_nothing(cache, tmp_path):
   """Asynchronous with staleness 0 must equal synchronous; verl's did not (#6780)."""
   off = tiny_run.start(config(), tmp_path / "off")
@@ -90,6 +91,7 @@ def test_a_run_killed_with_answers_under_way_continues_as_if_nothing_had_been(
   jax.tree.map(np.testing.assert_array_equal, again, once)
 
 
+@pytest.mark.slow
 def test_with_frozen_weights_every_question_gets_the_answers_that_it_gets_without(tmp_path):
   frozen = {"optimizer__learning_rate": 0.0, "rl__rollouts": 4}
   off = tiny_run.start(config(**frozen), tmp_path / "off")

@@ -182,7 +182,7 @@ def test_the_rate_is_measured_in_the_models_own_type(patch, tmp_path):
 
   with patch.context() as context:
     context.setattr(r1_zero.measure, "matmul_rate", rate)
-    context.setattr(r1_zero, "compiled", lambda *_, **__: None)
+    context.setattr(r1_zero.rl, "compiled", lambda *_, **__: None)
     with pytest.raises(Asked, match="bfloat16"):
       tiny_run.start(tiny_run.config(runtime__dtype="bfloat16"), tmp_path / "run")
 

@@ -10,9 +10,7 @@ from r1.sampling import requests, rollout
 from r1.train import play
 from tests.train import tiny
 
-QUESTIONS = [
-  records.Question(id=f"q{i}", prompt=f"{i} + 1 ?", answer="1") for i in range(4)
-]  # asked again while open
+QUESTIONS = [records.Question(id=f"q{i}", prompt=f"{i} + 1 ?", answer="1") for i in range(4)]
 GROUP, LIMIT = 2, 12
 
 
