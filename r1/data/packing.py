@@ -106,23 +106,31 @@ def pack(sequences: Sequence[Scored], row: int, rows: int | None = None) -> Pack
   return fill(sequences, place([len(tokens) for tokens, _ in sequences], row), row, rows)
 
 
-def stream(sequences: Iterable[Scored], row: int, rows: int) -> Iterator[Packed]:
-  """Batches of `rows` rows: first fit in order of arrival; no sequence is cut or put off.
+def stream(sequences: Iterable[Scored], row: int, rows: int, waiting: int) -> Iterator[Packed]:
+  """Batches of `rows` rows: first fit in order of arrival; no sequence is cut or left out.
 
-  A batch ends with the first sequence that fits in none of its rows.
+  waiting: sequences that fit in none of a batch's rows and wait for the next one, where they come
+  first, while shorter ones fill the gaps. A batch ends with the first that is one too many.
   """
-  batch, placement, free = [], [[] for _ in range(rows)], [row] * rows
-  for tokens, scored in sequences:
-    _check([len(tokens)], row)
-    b = next((b for b, space in enumerate(free) if space >= len(tokens)), None)
-    if b is None:
-      yield fill(batch, placement, row, rows)
-      batch, placement, free, b = [], [[] for _ in range(rows)], [row] * rows, 0
-    placement[b].append(len(batch))
-    free[b] -= len(tokens)
-    batch.append((tokens, scored))
-  if batch:
+  pending: list[Scored] = []
+  source = iter(sequences)
+  while True:
+    batch, placement, free, put_off = [], [[] for _ in range(rows)], [row] * rows, []
+    for tokens, scored in itertools.chain(pending, source):
+      _check([len(tokens)], row)
+      b = next((b for b, space in enumerate(free) if space >= len(tokens)), None)
+      if b is None:
+        put_off.append((tokens, scored))
+        if len(put_off) > waiting:
+          break
+        continue
+      placement[b].append(len(batch))
+      free[b] -= len(tokens)
+      batch.append((tokens, scored))
+    if not batch:
+      return
     yield fill(batch, placement, row, rows)
+    pending = put_off
 
 
 def spread(

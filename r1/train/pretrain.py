@@ -23,9 +23,8 @@ from r1.model import transformer
 from r1.text import tokenizer as tokenizers
 from r1.train import checkpoint, host, optimizer, state, step, workdir
 
-VERSION = (
-  1  # of the model and the update; raise it when either changes, so old bases are not reused
-)
+VERSION = 2  # of model, batches and update; raise it with any of them, so old bases are not reused
+WAITING = 16  # documents that may wait for a row with room for them, while others fill the gaps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,7 +67,7 @@ def batches(world, tokenizer, cfg: PretrainConfig) -> Iterator[Batch]:
       tokens = arithmetic.tokens(tokenizer, document)
       yield tokens, np.ones(len(tokens), bool)
 
-  for packed in packing.stream(sequences(), cfg.row_tokens, cfg.rows):
+  for packed in packing.stream(sequences(), cfg.row_tokens, cfg.rows, WAITING):
     weight_BL = (packed.scored_BL / packed.scored_BL.sum()).astype(np.float32)
     batch = Batch(
       packed.token_BL, packed.position_BL, packed.segment_BL, packed.target_BL, weight_BL

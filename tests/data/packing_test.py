@@ -163,23 +163,36 @@ def test_families_lose_nothing_and_take_no_more_rows(seed):
 
 def test_stream_by_hand():
   # Two rows of 6: 4 → row 0, 3 → row 1, 2 → row 0 (full), 3 → row 1 (full), 1 → nowhere: new batch.
-  first, second = packing.stream(iter(sequences([4, 3, 2, 3, 1])), row=6, rows=2)
+  first, second = packing.stream(iter(sequences([4, 3, 2, 3, 1])), row=6, rows=2, waiting=0)
   np.testing.assert_array_equal(first.token_BL[0], [10, 11, 12, 13, 210, 211])
   np.testing.assert_array_equal(first.token_BL[1], [110, 111, 112, 310, 311, 312])
   np.testing.assert_array_equal(second.segment_BL, [[1, 0, 0, 0, 0, 0], [0] * 6])
 
 
-def test_stream_is_lazy_and_loses_nothing():
+def test_a_sequence_without_a_row_waits_for_the_next_batch():
+  # One row of 6: 4 in, 3 waits, 2 in (full), 1 is one too many. Then 3, 1, and 2 fills the row.
+  first, second, third = packing.stream(
+    iter(sequences([4, 3, 2, 1, 2, 5])), row=6, rows=1, waiting=1
+  )
+  np.testing.assert_array_equal(first.token_BL, [[10, 11, 12, 13, 210, 211]])
+  np.testing.assert_array_equal(second.token_BL, [[110, 111, 112, 310, 410, 411]])
+  np.testing.assert_array_equal(third.token_BL, [[510, 511, 512, 513, 514, 0]])
+
+
+@pytest.mark.parametrize("waiting", [0, 1, 4])
+def test_stream_is_lazy_and_loses_nothing(waiting):
   def endless():
     i = 0
     while True:
       yield [i + 1] * (i % 5 + 1), [True] * (i % 5 + 1)
       i += 1
 
-  batches = packing.stream(endless(), row=7, rows=3)
+  batches = packing.stream(endless(), row=7, rows=3, waiting=waiting)
   seen = [token for _ in range(20) for token in next(batches).token_BL.ravel().tolist()]
   counts = np.bincount(seen)[1:]
-  np.testing.assert_array_equal(counts, [i % 5 + 1 for i in range(len(counts))])
+  missing = [i for i, count in enumerate(counts) if count != i % 5 + 1]
+  assert len(missing) <= waiting  # those that still wait
+  assert all(counts[i] == 0 for i in missing)
 
 
 def test_lengths_that_cannot_be_packed_are_refused_with_the_numbers():
@@ -192,4 +205,4 @@ def test_lengths_that_cannot_be_packed_are_refused_with_the_numbers():
   with pytest.raises(ValueError, match="3 tokens but 2 scored"):
     packing.pack([([1, 2, 3], [True, True])], row=8)
   with pytest.raises(ValueError, match="9 tokens"):
-    next(packing.stream(iter(sequences([9])), row=8, rows=2))
+    next(packing.stream(iter(sequences([9])), row=8, rows=2, waiting=0))
