@@ -57,6 +57,7 @@ def tiny(a) -> ml_collections.ConfigDict:
     "microbatch_tokens": 1024,
     "minibatches": 4,
     "share_prompts": True,  # attend="splash" needs False
+    "fork": (),  # or (trunk, branch) in tokens, where minibatches is 1
   }
   c.sampler = sampler()
   c.reward = {

@@ -55,8 +55,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     "sampler_cap": config_dict.placeholder(float),  # none
   }
   longest = a.prompt + a.cap
-  rows = {"row_tokens": longest, "microbatch_tokens": 8 * longest}
-  c.batch = rows | {"minibatches": 1, "share_prompts": True}  # attend="splash" needs False
+  c.batch = batch(a, longest)
   c.sampler = sampler(a)
   c.loop = False  # True: the plain batch loop samples
   c.optimizer = common.ADAM | {
@@ -70,6 +69,16 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   c.runtime = common.runtime() | (common.ACCELERATOR if a.model else {})
   c.runtime.attention_block = min(longest, 256)  # a row of 160 tokens is no two blocks of 128
   return c
+
+
+def batch(a, longest: int) -> dict:
+  """A group's answers behind one prompt where all are as long; else eight rows at a time."""
+  c = {"minibatches": 1, "share_prompts": True}  # attend="splash" needs False and no fork
+  if a.lengths != "fixed":
+    return c | {"row_tokens": longest, "microbatch_tokens": 8 * longest, "fork": ()}
+  fork = a.prompt - 1, a.cap + 1
+  row = fork[0] + a.group * fork[1]
+  return c | {"row_tokens": row, "microbatch_tokens": row, "fork": fork}
 
 
 def sampler(a) -> dict:

@@ -50,7 +50,7 @@ def lower(name: str, config, cfg, mesh, prompt: int) -> tuple[str, jax.stages.Lo
     updates = config.rl.rollouts * batch.minibatches
     tx = fit.optimiser(optimizer.OptimizerConfig(**config.optimizer, steps=updates), cfg)
     count = config.rl.questions_per_rollout * algorithm.group // batch.minibatches
-    most = minibatch.capacity(count, batch.row_tokens, batch)
+    most = minibatch.capacity(count, batch.row_tokens, algorithm.group, batch)
     loss = rl.make_loss(cfg, algorithm, mixture)
     what = "up to {} micro-batches of {} rows x {:,} tokens".format(most, *shape)
     given = fit.given(batch, algorithm, most, cfg, mesh)

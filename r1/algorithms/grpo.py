@@ -59,7 +59,7 @@ class GrpoBatch(struct.PyTreeNode):
   updates started from, None where this is the only one, so that the live policy is the old one;
   ref: the KL reference, None without a penalty; sampler: as drawn. Within a row, the tokens of a
   segment are neighbours and segment 0 is padding. parent_BL: the segment that a token's own one
-  continues, 0 for none; None where no row has any.
+  continues, 0 for none; None where no row has any. fork: of all rows, see `packing.Fork`.
   """
 
   token_BL: packing.Array
@@ -72,6 +72,7 @@ class GrpoBatch(struct.PyTreeNode):
   ref_logp_BL: packing.Array | None
   sampler_logp_BL: packing.Array
   parent_BL: packing.Array | None = None
+  fork: packing.Fork | None = struct.field(pytree_node=False, default=None)
 
 
 def clamp(log_BL):
@@ -168,7 +169,7 @@ def loss(logp_BL, entropy_BL, batch: GrpoBatch, cfg: GrpoConfig):
   which the caller's own backward pass must not turn into 0 x inf. Metrics: sums over `count` scored
   tokens, and maxima; see `add` and `summary`.
   """
-  given = {name: x for name, x in vars(batch).items() if x is not None}
+  given = {name: x for name, x in vars(batch).items() if dims.suffix(name) and x is not None}
   dims.check(logp_BL=logp_BL, entropy_BL=entropy_BL, **given)
   if cfg.kl and batch.ref_logp_BL is None:
     raise ValueError(f"kl={cfg.kl} needs the reference's log-probabilities; the batch has none")

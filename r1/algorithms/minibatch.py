@@ -23,12 +23,17 @@ class BatchConfig:
   minibatches: optimiser steps per rollout; the shuffled rollout is split evenly among them.
   share_prompts: answers of a group stand behind one copy of their prompt where that saves rows;
   else each has its own, and rows name no parents.
+  fork: () for answers one after the other in a row; or (trunk, branch): a row is one group's, with
+  its prompt but for the last token in the first `trunk` tokens, and its answers, each with that
+  last token, in branches of `branch` tokens. Fewer tokens are run and attention is no wider than
+  one answer, which pays where a group's answers are learned from together and are long alike.
   """
 
   row_tokens: int
   microbatch_tokens: int
   minibatches: int
   share_prompts: bool
+  fork: tuple[int, ...]
 
   def __post_init__(self):
     if self.microbatch_tokens % self.row_tokens or self.row_tokens < 2:
@@ -38,11 +43,37 @@ class BatchConfig:
       )
     if self.minibatches < 1:
       raise ValueError(f"minibatches={self.minibatches} must be >= 1")
+    if self.fork:
+      _check_fork(self)
 
   @property
   def rows(self) -> int:
     """Rows of a micro-batch."""
     return self.microbatch_tokens // self.row_tokens
+
+  @property
+  def slots(self) -> packing.Fork | None:
+    """How every row forks."""
+    return packing.Fork(*self.fork) if self.fork else None
+
+
+def _check_fork(cfg: BatchConfig) -> None:
+  if len(cfg.fork) != 2 or cfg.fork[0] < 0 or cfg.fork[1] < 1:
+    raise ValueError(f"fork={cfg.fork}: wanted (trunk, branch) in tokens, or () for none")
+  trunk, branch = cfg.fork
+  if cfg.row_tokens <= trunk or (cfg.row_tokens - trunk) % branch:
+    raise ValueError(
+      f"row_tokens={cfg.row_tokens} must be the trunk and a number of whole branches of "
+      f"fork={cfg.fork}: {trunk} + n x {branch}"
+    )
+  if not cfg.share_prompts:
+    raise ValueError(f"fork={cfg.fork} with share_prompts=False: a trunk is a shared prompt")
+  if cfg.minibatches > 1:
+    raise ValueError(
+      f"fork={cfg.fork} with minibatches={cfg.minibatches}: the shuffled rollout leaves few "
+      "answers of a group in one update, so most branches would be empty; take minibatches=1 or "
+      "fork=()"
+    )
 
 
 def check_attention(cfg: BatchConfig, attend: str) -> None:
@@ -91,8 +122,24 @@ def kin(samples, question_B) -> list[packing.Kin]:
   return [(int(number), s.prompt_length - 1) for number, s in zip(question_B, samples)]
 
 
-def capacity(count: int, longest: int, cfg: BatchConfig) -> int:
-  """Micro-batches U that hold `count` sequences of `longest` tokens, whatever their lengths."""
+def room(answer: int, cfg: BatchConfig) -> int:
+  """Tokens of the longest prompt that fits a row with an answer of so many tokens; 0 for none."""
+  if cfg.fork:
+    trunk, branch = cfg.fork
+    return trunk + 1 if answer < branch else 0
+  return max(cfg.row_tokens - answer, 0)
+
+
+def capacity(count: int, longest: int, group: int, cfg: BatchConfig) -> int:
+  """Micro-batches U that hold `count` sequences of `longest` tokens, whatever their lengths.
+
+  group: sequences that share a prompt, which `fork` counts on. Raises ValueError where one does
+  not fit a row.
+  """
+  if cfg.fork:
+    trunk, branch = cfg.fork
+    families, most = -(-count // group), (cfg.row_tokens - trunk) // branch
+    return -(-families * -(-group // most) // cfg.rows)
   per_row = cfg.row_tokens // longest
   if per_row == 0:
     raise ValueError(
@@ -111,10 +158,14 @@ def pack(
   rows: how many, the last ones empty; None for as many whole micro-batches as the samples need.
   """
   family = kin(samples, question_B) if cfg.share_prompts else None
-  placement = packing.place_families([len(s.tokens) for s in samples], family, cfg.row_tokens)
+  lengths = [len(s.tokens) for s in samples]
+  if cfg.slots:
+    placement = packing.place_forks(lengths, family, cfg.row_tokens, cfg.slots)
+  else:
+    placement = packing.place_families(lengths, family, cfg.row_tokens)
   if rows is None:
     rows = len(placement) + -len(placement) % cfg.rows
-  packed = packing.fill(sequences(samples), placement, cfg.row_tokens, rows, family)
+  packed = packing.fill(sequences(samples), placement, cfg.row_tokens, rows, family, cfg.slots)
   return packed, placement, family
 
 
@@ -136,7 +187,7 @@ def score(
   parts = [logp.score(params, chunk, model_cfg, temperature) for chunk in chunks(packed, cfg.rows)]
   logp_BL = np.concatenate([np.asarray(part) for part in jax.device_get(parts)])
   logp_BL = np.where(packed.scored_BL, logp_BL, 0.0)
-  return packing.gather(logp_BL, placement, [len(s.tokens) for s in samples], family)
+  return packing.gather(logp_BL, placement, [len(s.tokens) for s in samples], family, cfg.slots)
 
 
 def assemble(
@@ -161,7 +212,7 @@ def assemble(
   packed, placement, family = pack([samples[i] for i in kept], question_B[kept], cfg, rows)
 
   def spread(values):
-    return packing.spread(values, placement, cfg.row_tokens, rows, family)
+    return packing.spread(values, placement, cfg.row_tokens, rows, family, cfg.slots)
 
   def per_sample(value_B):
     return spread([np.full(len(samples[i].tokens), value_B[i]) for i in kept])
@@ -178,6 +229,7 @@ def assemble(
     ref_logp_BL=None if ref is None else spread([ref[i] for i in kept]),
     sampler_logp_BL=spread(drawn),
     parent_BL=packed.parent_BL,
+    fork=packed.fork,
   )
   batch = jax.tree.map(lambda x: x.reshape(microbatches, cfg.rows, cfg.row_tokens), batch)
   return batch, math.ceil(len(placement) / cfg.rows)

@@ -5,7 +5,8 @@ each. Index l holds token l and, as its target, the next token of the same segme
 
 Sequences that begin alike, the answers to one question, may share their beginning: neighbours of
 one family stand behind one segment with their common tokens, their parent, and continue its
-positions. Each still has the target of every token that is its own.
+positions. Each still has the target of every token that is its own. They stand one after the other,
+or, in a row that forks, in branches of one width, where attention finds them without a search.
 """
 
 import itertools
@@ -23,6 +24,14 @@ Scored = tuple[Sequence[int] | np.ndarray, Sequence[bool] | np.ndarray]
 Kin = tuple[int, int]
 
 
+class Fork(NamedTuple):
+  """Slots of a row that one family has for itself: a trunk for what it shares, then branches of
+  equal width, each for the own tokens of one or more of its sequences. In tokens."""
+
+  trunk: int
+  branch: int
+
+
 class Packed(struct.PyTreeNode):
   token_BL: np.ndarray
   position_BL: np.ndarray
@@ -30,29 +39,60 @@ class Packed(struct.PyTreeNode):
   target_BL: np.ndarray  # the next token of the segment; 0 where there is none
   scored_BL: np.ndarray  # bool: target_BL is a token that the loss may count
   parent_BL: np.ndarray | None = None  # the segment that this one continues; 0 or None: none
+  fork: Fork | None = struct.field(pytree_node=False, default=None)  # of every row
 
 
 class Segment(NamedTuple):
-  """Tokens first to end of a sequence, which continue the parent, a segment of the same row."""
+  """Tokens first to end of a sequence, which continue the parent, a segment of the same row.
+
+  start: where in the row the first of them stands.
+  """
 
   sequence: int
   first: int
   end: int
   parent: int
+  start: int
 
 
 def segments(
-  members: Sequence[int], lengths: Sequence[int], kin: Sequence[Kin] | None
+  members: Sequence[int],
+  lengths: Sequence[int],
+  kin: Sequence[Kin] | None,
+  fork: Fork | None = None,
 ) -> list[Segment]:
   """The segments of a row, in order, of its sequences; their numbers count from 1."""
+  if fork:
+    assert kin is not None, "a row forks where its sequences share something"
+    return _forked(members, lengths, kin, fork)
   row: list[Segment] = []
+  start = 0
   for _, family in itertools.groupby(members, lambda i: -1 - i if kin is None else kin[i][0]):
     family = list(family)
     shared = 0 if kin is None or len(family) == 1 else kin[family[0]][1]
     if shared:
-      row.append(Segment(family[0], 0, shared, 0))
+      row.append(Segment(family[0], 0, shared, 0, start))
+      start += shared
     parent = len(row) if shared else 0
-    row += [Segment(i, shared, lengths[i], parent) for i in family]
+    for i in family:
+      row.append(Segment(i, shared, lengths[i], parent, start))
+      start += lengths[i] - shared
+  return row
+
+
+def _forked(members, lengths, kin, fork: Fork) -> list[Segment]:
+  """The same for a row that forks: each sequence in the first branch with room for it."""
+  if not members:
+    return []
+  shared = kin[members[0]][1]
+  row = [Segment(members[0], 0, shared, 0, 0)] if shared else []
+  parent, used = len(row), []
+  for i in members:
+    own = lengths[i] - shared
+    b = next((b for b, taken in enumerate(used) if taken + own <= fork.branch), len(used))
+    used += [0] * (b == len(used))
+    row.append(Segment(i, shared, lengths[i], parent, fork.trunk + b * fork.branch + used[b]))
+    used[b] += own
   return row
 
 
@@ -101,6 +141,31 @@ def place_families(lengths: Sequence[int], kin: Sequence[Kin] | None, row: int) 
   return min(plain, placement, key=len)
 
 
+def place_forks(
+  lengths: Sequence[int], kin: Sequence[Kin], row: int, fork: Fork
+) -> list[list[int]]:
+  """For each row that forks, the indices of its sequences: of one family, the longest first."""
+  branches = (row - fork.trunk) // fork.branch
+  placement: list[list[int]] = []
+  order = sorted(range(len(lengths)), key=lambda i: (kin[i][0], -lengths[i]))
+  for _, members in itertools.groupby(order, lambda i: kin[i][0]):
+    free: list[int] = []  # of the branches of the family's last row
+    for i in members:
+      own = lengths[i] - kin[i][1]
+      if kin[i][1] > fork.trunk or own > fork.branch:
+        raise ValueError(
+          f"sequence {i} shares {kin[i][1]} tokens and has {own} of its own, wanted at most "
+          f"{fork.trunk} and {fork.branch} (the fork's)"
+        )
+      b = next((b for b, space in enumerate(free) if space >= own), None)
+      if b is None:
+        placement.append([])
+        free, b = [fork.branch] * branches, 0
+      placement[-1].append(i)
+      free[b] -= own
+  return placement
+
+
 def pack(sequences: Sequence[Scored], row: int, rows: int | None = None) -> Packed:
   """Packs as `place` says; `rows` adds empty rows up to that many."""
   return fill(sequences, place([len(tokens) for tokens, _ in sequences], row), row, rows)
@@ -139,6 +204,7 @@ def spread(
   row: int,
   rows: int | None = None,
   kin: Sequence[Kin] | None = None,
+  fork: Fork | None = None,
 ) -> np.ndarray:
   """Aligns one value per token with target_BL: index l holds the value of the token target_BL[l].
 
@@ -147,10 +213,8 @@ def spread(
   value_BL = np.zeros((_rows(placement, rows), row), np.float32)
   lengths = [len(own) for own in values]
   for b, members in enumerate(placement):
-    start = 0
-    for i, first, end, _ in segments(members, lengths, kin):
+    for i, first, end, _, start in segments(members, lengths, kin, fork):
       value_BL[b, start : start + end - first - 1] = values[i][first + 1 : end]
-      start += end - first
   return value_BL
 
 
@@ -159,6 +223,7 @@ def gather(
   placement: Sequence[Sequence[int]],
   lengths: Sequence[int],
   kin: Sequence[Kin] | None = None,
+  fork: Fork | None = None,
 ) -> list[np.ndarray]:
   """The inverse of `spread`: one value per token of each sequence, 0 for its first token.
 
@@ -166,10 +231,8 @@ def gather(
   """
   values = [np.zeros(length, np.float32) for length in lengths]
   for b, members in enumerate(placement):
-    start = 0
-    for i, first, end, _ in segments(members, lengths, kin):
+    for i, first, end, _, start in segments(members, lengths, kin, fork):
       values[i][first + 1 : end] = value_BL[b, start : start + end - first - 1]
-      start += end - first
   return values
 
 
@@ -179,10 +242,11 @@ def fill(
   row: int,
   rows: int | None,
   kin: Sequence[Kin] | None = None,
+  fork: Fork | None = None,
 ) -> Packed:
   """The packed rows of a placement; `rows` adds empty rows up to that many.
 
-  kin: of the sequences; there are parents only where it is given.
+  kin: of the sequences; there are parents only where it is given. fork: of the rows, with kin only.
   """
   shape = _rows(placement, rows), row
   token_BL, position_BL, segment_BL, target_BL, parent_BL = (
@@ -194,8 +258,8 @@ def fill(
       raise ValueError(f"sequence {i}: {len(tokens)} tokens but {len(scored)} scored flags")
   lengths = [len(tokens) for tokens, _ in sequences]
   for b, members in enumerate(placement):
-    start = 0
-    for number, (i, first, end, parent) in enumerate(segments(members, lengths, kin), 1):
+    family = segments(members, lengths, kin, fork)
+    for number, (i, first, end, parent, start) in enumerate(family, 1):
       tokens, scored = sequences[i]
       stop = start + end - first
       token_BL[b, start:stop] = tokens[first:end]
@@ -204,9 +268,8 @@ def fill(
       target_BL[b, start : stop - 1] = tokens[first + 1 : end]
       scored_BL[b, start : stop - 1] = scored[first + 1 : end]
       parent_BL[b, start:stop] = parent
-      start = stop
   parents = None if kin is None else parent_BL
-  return Packed(token_BL, position_BL, segment_BL, target_BL, scored_BL, parents)
+  return Packed(token_BL, position_BL, segment_BL, target_BL, scored_BL, parents, fork)
 
 
 def _rows(placement, rows: int | None) -> int:

@@ -23,6 +23,9 @@ class Places(struct.PyTreeNode):
 
   window: how many positions back a query sees, its own included, an int32 number; None: no limit.
   parent_BL: the segment that each query's own one continues, 0 for none; None: there are none.
+  fork: (trunk, branch) where each row is a trunk of so many tokens and behind it branches of one
+  width, whose tokens see the trunk and their own branch at most. The segments say the same; a body
+  that knows need not look elsewhere.
   """
 
   position_BL: jax.Array
@@ -31,6 +34,7 @@ class Places(struct.PyTreeNode):
   segment_BM: jax.Array
   window: jax.Array | None = None
   parent_BL: jax.Array | None = None
+  fork: tuple[int, int] | None = struct.field(pytree_node=False, default=None)
 
 
 def visible(places: Places):

@@ -2,7 +2,8 @@
 
 Online softmax over blocks of keys forward, scores recomputed per block backward (arXiv 2205.14135,
 algorithms 1 and 4, extended by the gradient of the logsumexp). Where the keys are the queries' own
-tokens, blocks of keys behind the block of queries are skipped.
+tokens, blocks of keys behind the block of queries are skipped. Rows that fork are unfolded: every
+branch is a row of queries, over the trunk's keys and its own.
 """
 
 import functools
@@ -20,28 +21,71 @@ def body(cfg):
   if cfg.attend == "splash":
     own = {"block": cfg.attention_block, "rules": cfg.rules, "interpret": False}
     return functools.partial(splash.splash, **own)
-  return functools.partial(blockwise, block=cfg.attention_block, causal=True)
+  return functools.partial(rows, block=cfg.attention_block)
+
+
+def rows(query_BLHK, key_BLNK, value_BLNW, places: attention.Places, *, block: int):
+  """`blockwise` of rows whose keys are their own tokens."""
+  if places.fork:
+    return forked(query_BLHK, key_BLNK, value_BLNW, places, block=block)
+  return blockwise(query_BLHK, key_BLNK, value_BLNW, places, block=block, lead=0)
+
+
+def forked(query_BLHK, key_BLNK, value_BLNW, places: attention.Places, *, block: int):
+  """The same of rows that fork: no score between two branches is computed."""
+  assert places.fork is not None
+  trunk, branch = places.fork
+  B, L = query_BLHK.shape[:2]
+  count = (L - trunk) // branch  # branches of a row
+  # One block of keys, or else the trunk in blocks of its own, behind which the branch's begin.
+  lead = trunk if trunk + branch <= block else trunk + -trunk % block
+
+  def branches(x):
+    return None if x is None else x[:, trunk:].reshape(B * count, branch, *x.shape[2:])
+
+  def keys(x):
+    front = jnp.pad(x[:, :trunk], ((0, 0), (0, lead - trunk)) + ((0, 0),) * (x.ndim - 2))
+    front = jnp.broadcast_to(front[:, None], (B, count, *front.shape[1:]))
+    return jnp.concatenate([front.reshape(B * count, *front.shape[2:]), branches(x)], axis=1)
+
+  position_BL, segment_BL = places.position_BL, places.segment_BL
+  at = attention.Places(
+    *(branches(position_BL), branches(segment_BL), keys(position_BL), keys(segment_BL)),
+    *(places.window, branches(places.parent_BL)),
+  )
+  given = branches(query_BLHK), keys(key_BLNK), keys(value_BLNW), at
+  parts = blockwise(*given, block=block, lead=lead)
+  parts = tuple(x.reshape(B, count * branch, *x.shape[2:]) for x in parts)
+  if trunk:
+    position_BL, segment_BL = position_BL[:, :trunk], segment_BL[:, :trunk]
+    at = attention.Places(position_BL, segment_BL, position_BL, segment_BL, places.window)
+    front = (x[:, :trunk] for x in (query_BLHK, key_BLNK, value_BLNW))
+    front = blockwise(*front, at, block=block, lead=0)
+    parts = tuple(jnp.concatenate(pair, axis=1) for pair in zip(front, parts))
+  return parts
 
 
 def blockwise(
-  query_BLHK, key_BMNK, value_BMNW, places: attention.Places, *, block: int, causal: bool
+  query_BLHK, key_BMNK, value_BMNW, places: attention.Places, *, block: int, lead: int | None
 ):
   """Same contract as `attention.einsum`.
 
   block: tokens of a block; lengths are padded up to a multiple of it.
-  causal: the keys are the queries' own tokens, in the same order (no cache).
+  lead: the keys are so many others and then the queries' own tokens, in the same order; whole
+  blocks, where the keys are more than one. None: the keys may be any.
   """
   B, L, H, K = query_BLHK.shape
   N, W = value_BMNW.shape[2:]
-  width = min(block, max(L, key_BMNK.shape[1]))
+  narrow, wide = min(block, L), min(block, key_BMNK.shape[1])
+  skip = None if lead is None else lead // wide  # blocks of keys in front of the queries' own
   query_BLNRK = query_BLHK.reshape(B, L, N, H // N, K) * K**-0.5
   own = places.position_BL, places.segment_BL, places.parent_BL
-  at_query = tuple(None if x is None else _blocks(x, width) for x in own)
-  at_key = tuple(_blocks(x, width) for x in (places.position_BM, places.segment_BM))
+  at_query = tuple(None if x is None else _blocks(x, narrow) for x in own)
+  at_key = tuple(_blocks(x, wide) for x in (places.position_BM, places.segment_BM))
   # Heads in front of tokens: then no matmul below has to turn a block of scores over.
-  query = jnp.moveaxis(_blocks(query_BLNRK, width), 2, 4)
-  key, value = (jnp.moveaxis(_blocks(x, width), 2, 3) for x in (key_BMNK, value_BMNW))
-  out, lse = _flash(causal, query, key, value, at_query, at_key, places.window)
+  query = jnp.moveaxis(_blocks(query_BLNRK, narrow), 2, 4)
+  key, value = (jnp.moveaxis(_blocks(x, wide), 2, 3) for x in (key_BMNK, value_BMNW))
+  out, lse = _flash(skip, query, key, value, at_query, at_key, places.window)
   out_BLHW = _rows(jnp.moveaxis(out, 4, 2), L).reshape(B, L, H, W)
   return out_BLHW, _rows(jnp.moveaxis(lse, 4, 2), L).reshape(B, L, H)
 
@@ -74,7 +118,7 @@ def _scores(query_BNRLK, key_BNMK, see_B11LM):
   return jnp.where(see_B11LM, score_BNRLM, attention.NEVER)
 
 
-def _walk(causal, query, key, value, at_query, at_key, window):
+def _walk(skip, query, key, value, at_query, at_key, window):
   """Blocks in, blocks out: (out [I, B, N, R, L, W], logsumexp [I, B, N, R, L])."""
 
   def query_block(i):
@@ -91,7 +135,7 @@ def _walk(causal, query, key, value, at_query, at_key, window):
 
     shape = query.shape[1:-1]
     zeros, never = jnp.zeros(shape), jnp.full(shape, attention.NEVER)
-    last = i + 1 if causal else key.shape[0]
+    last = key.shape[0] if skip is None else jnp.minimum(skip + i + 1, key.shape[0])
     empty = jnp.zeros((*shape, value.shape[-1]), jnp.float32), never, zeros
     out_BNRLW, top_BNRL, total_BNRL = jax.lax.fori_loop(0, last, key_block, empty)
     safe_BNRL = jnp.where(total_BNRL > 0, total_BNRL, 1.0)
@@ -104,12 +148,12 @@ def _walk(causal, query, key, value, at_query, at_key, window):
 _flash = jax.custom_vjp(_walk, nondiff_argnums=(0,))  # a partial decorator would hide its type
 
 
-def _flash_forward(causal, query, key, value, at_query, at_key, window):
-  out, lse = map(remat.kept, _flash(causal, query, key, value, at_query, at_key, window))
+def _flash_forward(skip, query, key, value, at_query, at_key, window):
+  out, lse = map(remat.kept, _flash(skip, query, key, value, at_query, at_key, window))
   return (out, lse), (query, key, value, at_query, at_key, window, out, lse)
 
 
-def _flash_backward(causal, residuals, cotangents):
+def _flash_backward(skip, residuals, cotangents):
   query, key, value, at_query, at_key, window, out, lse = residuals
   d_out, d_lse = cotangents
   # softmax's own term and the logsumexp's gradient share one number per query
@@ -133,7 +177,7 @@ def _flash_backward(causal, residuals, cotangents):
       return d_query.at[i].add(d_query_BNRLK), d_key_BNMK, d_value_BNMW
 
     empty = jnp.zeros(key.shape[1:], jnp.float32), jnp.zeros(value.shape[1:], jnp.float32)
-    first = j if causal else 0
+    first = 0 if skip is None else jnp.maximum(j - skip, 0)
     d_query, d_key_BNMK, d_value_BNMW = jax.lax.fori_loop(
       first, query.shape[0], query_block, (d_query, *empty)
     )

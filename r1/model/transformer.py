@@ -59,14 +59,14 @@ def _after(cache, stacks: dict, segment_BL):
   return cache.replace(length_B=cache.length_B + _new(segment_BL))
 
 
-def _places(position_BL, segment_BL, parent_BL, cache) -> attention.Places:
+def _places(position_BL, segment_BL, parent_BL, fork, cache) -> attention.Places:
   """Where queries and keys stand: the keys are the tokens themselves, or what a cache holds."""
   at_key = position_BL, segment_BL
   if isinstance(cache, cache_lib.Cache):
     at_key = cache_lib.seen(cache, _new(segment_BL))
   elif isinstance(cache, pages.Paged):
     at_key = pages.seen(cache, position_BL)
-  return attention.Places(position_BL, segment_BL, *at_key, parent_BL=parent_BL)
+  return attention.Places(position_BL, segment_BL, *at_key, parent_BL=parent_BL, fork=fork)
 
 
 def _each(layers_Z, x_BLD, cos_sin, places, buffers, cache, cfg, stack: str):
@@ -89,6 +89,7 @@ def forward(
   cache=None,
   every_layer: bool = False,
   parent_BL=None,
+  fork: tuple[int, int] | None = None,
 ) -> Output:
   """Hidden states of a batch of rows.
 
@@ -97,13 +98,13 @@ def forward(
   `cache.length_B` tokens are held already; the row's padding stands at its end.
   every_layer: keep the hidden states between the layers too, to compare with another program.
   parent_BL: of rows without a cache, the segment that each token's own one continues; a token sees
-  the earlier positions of both. 0, or None for all, where there is none.
+  the earlier positions of both; 0, or None for all: there is none. fork: see `attention.Places`.
   """
   dims.check(token_BL=token_BL, position_BL=position_BL, segment_BL=segment_BL)
   if parent_BL is not None:
     dims.check(token_BL=token_BL, parent_BL=parent_BL)
     assert cache is None, "the rows of a cache are one segment each"
-  places = _places(position_BL, segment_BL, parent_BL, cache)
+  places = _places(position_BL, segment_BL, parent_BL, fork, cache)
   cos_sin = block.rotary(position_BL, cfg)
   dtype, scale = jnp.dtype(cfg.dtype), cfg.lora.scale if cfg.lora else 0.0
   x_BLD = block.embed(params, token_BL, cfg)

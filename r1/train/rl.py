@@ -158,15 +158,16 @@ def longest(
   naming the first question that does not fit.
   """
   answer = max(limit for _, limit in cfg.limit)
-  room = min(min(context, batch.row_tokens) - answer, context - evaluation)
+  room = min(minibatch.room(answer, batch), context - answer, context - evaluation)
   found = 0
   for q in asked:
     prompt = len(templates.encode(tokenizer, cfg.template, q.prompt))
     if prompt > room:
       raise ValueError(
         f"question {q.id!r} has {prompt} tokens, {max(room, 0)} fit: answers of {answer} "
-        f"(rl.limit) share context={context} and row_tokens={batch.row_tokens} with it, and "
-        f"evaluation answers of {evaluation} (eval.limit) the context"
+        f"(rl.limit) share context={context} and row_tokens={batch.row_tokens} with it"
+        + (f", in slots of fork={batch.fork}" if batch.fork else "")
+        + f", and evaluation answers of {evaluation} (eval.limit) the context"
       )
     found = max(found, prompt)
   return found + answer
@@ -180,7 +181,7 @@ def capacity(
   The groups of `spans` rollouts may be whole in the same one.
   """
   most = cfg.questions_per_rollout * algorithm.group * cfg.spans
-  return minibatch.capacity(most // batch.minibatches, longest, batch)
+  return minibatch.capacity(most // batch.minibatches, longest, algorithm.group, batch)
 
 
 def pick(count: int, size: int, number: int, seed: int) -> list[int]:
@@ -297,7 +298,7 @@ def make_loss(model_cfg, cfg: grpo.GrpoConfig, mixture: experts.ExpertsConfig):
   def loss(params, micro):
     batch, temperature = micro
     logp_BL, entropy_BL, aux = logp.token_logp(
-      params, batch, model_cfg, temperature, batch.parent_BL
+      params, batch, model_cfg, temperature, batch.parent_BL, batch.fork
     )
     value, found = grpo.loss(logp_BL, entropy_BL, batch, cfg)
     return experts.regularise(value, found, aux, batch.weight_BL, mixture)

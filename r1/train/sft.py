@@ -81,6 +81,7 @@ class SftConfig:
       microbatch_tokens=self.microbatch_tokens,
       minibatches=1,
       share_prompts=False,
+      fork=(),
     )
 
 
@@ -103,7 +104,7 @@ def pick(count: int, size: int, number: int, seed: int) -> list[int]:
 def capacity(cfg: SftConfig, sequences: Sequence) -> int:
   """Micro-batches U that hold any update of these conversations."""
   longest = max(len(tokens) for tokens, _ in sequences)
-  return minibatch.capacity(min(cfg.conversations, len(sequences)), longest, cfg.batch)
+  return minibatch.capacity(min(cfg.conversations, len(sequences)), longest, 1, cfg.batch)
 
 
 def make_evaluate(loss):

@@ -90,6 +90,11 @@ def check(work, batch, sampler, *, loop: bool, meshed: bool) -> None:
     raise ValueError(
       f"{work.questions} x {work.group} answers do not divide into minibatches={batch.minibatches}"
     )
+  if work.prompt > (room := minibatch.room(work.cap, batch)):
+    raise ValueError(
+      f"row_tokens={batch.row_tokens}, fork={batch.fork}: a row has room for prompts of {room} "
+      f"tokens with answers of {work.cap}, and they have {work.prompt}"
+    )
   if not loop:
     engine.check(sampler, meshed=meshed, prompt=work.prompt, limit=work.cap)
 
@@ -107,7 +112,7 @@ def build(model, params, *, work, algorithm, batch, sampler, loop, opt, mesh):
     batch=batch,
     sampler=sampler,
     loop=loop,
-    microbatches=minibatch.capacity(count, longest, batch),
+    microbatches=minibatch.capacity(count, longest, work.group, batch),
     update=jax.jit(update, donate_argnums=0),
     place=functools.partial(sharding.place, mesh=mesh, rules=model.rules),
   )

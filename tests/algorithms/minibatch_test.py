@@ -12,7 +12,9 @@ from r1.model import splash
 from r1.train import rl, step
 from tests.train import tiny
 
-PAPER = minibatch.BatchConfig(row_tokens=8, microbatch_tokens=8, minibatches=16, share_prompts=True)
+PAPER = minibatch.BatchConfig(
+  row_tokens=8, microbatch_tokens=8, minibatches=16, share_prompts=True, fork=()
+)
 
 
 def assemble(samples, cfg, *, weights=None, microbatches=None, questions=None):
@@ -24,7 +26,7 @@ def assemble(samples, cfg, *, weights=None, microbatches=None, questions=None):
   columns = [[1000.0 * i + np.arange(len(s.tokens)) for i, s in enumerate(samples)]]
   columns.append([-column for column in columns[0]])
   longest = max(len(s.tokens) for s in samples)
-  fits = minibatch.capacity(len(samples), longest, cfg)
+  fits = minibatch.capacity(len(samples), longest, 4, cfg)
   return minibatch.assemble(
     samples,
     question_B=np.arange(len(samples)) if questions is None else questions,
@@ -43,6 +45,7 @@ def live_tokens(batch):
   flat = {
     name.removesuffix("_BL"): np.asarray(x).reshape(-1, x.shape[-1])
     for name, x in vars(batch).items()
+    if name.endswith("_BL")
   }
   live = flat["weight"] > 0
   for i in np.unique(flat["advantage"][live]).astype(int):
@@ -162,7 +165,7 @@ def test_the_capacity_is_enough_whatever_the_lengths(seed):
   rng = np.random.default_rng(seed)
   longest, rows, count = (int(rng.integers(2, top)) for top in (33, 5, 40))
   cfg = tiny.batch_config(int(rng.integers(longest, 4 * longest)), rows)
-  fits = minibatch.capacity(count, longest, cfg)
+  fits = minibatch.capacity(count, longest, 4, cfg)
   kinds = ([longest] * count, rng.integers(2, longest + 1, count), [longest // 2 + 1] * count)
   for lengths in kinds:
     samples = [tiny.sample(None, 0, np.arange(n) + 4, 1) for n in lengths]
@@ -174,7 +177,7 @@ def test_the_capacity_is_enough_whatever_the_lengths(seed):
 
 def test_an_answer_longer_than_a_row_is_refused_with_the_numbers():
   with pytest.raises(ValueError, match="may take 65 tokens, more than row_tokens=64"):
-    minibatch.capacity(4, 65, tiny.batch_config(64, 1))
+    minibatch.capacity(4, 65, 4, tiny.batch_config(64, 1))
 
 
 # The prompt of a group ---------------------------------------------------------------------------
@@ -263,7 +266,7 @@ OPTIONS = (
 )
 
 
-def learn(numbers, algorithm, model_cfg, share_prompts=True):
+def learn(numbers, algorithm, model_cfg, share_prompts=True, batch_cfg=None):
   """(micro-batches in use, (gradient, loss, metrics)) of one step over the shared prompts."""
   samples, rng = shared_prompts(), np.random.default_rng(8)
   lengths_B = np.array([s.length for s in samples])
@@ -277,7 +280,7 @@ def learn(numbers, algorithm, model_cfg, share_prompts=True):
     weight_B=weight_B,
     old=old,
     ref=ref,
-    cfg=tiny.batch_config(64, 1, share_prompts=share_prompts),
+    cfg=batch_cfg or tiny.batch_config(64, 1, share_prompts=share_prompts),
     microbatches=8,
   )
   loss = rl.make_loss(model_cfg, algorithm, experts.OFF)

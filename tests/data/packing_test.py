@@ -107,17 +107,17 @@ def test_a_row_names_the_parent_of_each_segment():
   kin = [(7, 2), (7, 2), (3, 4), (5, 0), (5, 0), (9, 1), (9, 1)]
   lengths = [4, 5, 6, 2, 3, 2, 2]
   assert packing.segments([0, 1, 2, 3, 4, 6, 5], lengths, kin) == [
-    (0, 0, 2, 0),
-    (0, 2, 4, 1),
-    (1, 2, 5, 1),
-    (2, 0, 6, 0),  # alone
-    (3, 0, 2, 0),  # a family that shares nothing
-    (4, 0, 3, 0),
-    (6, 0, 1, 0),
-    (6, 1, 2, 7),
-    (5, 1, 2, 7),
+    (0, 0, 2, 0, 0),
+    (0, 2, 4, 1, 2),
+    (1, 2, 5, 1, 4),
+    (2, 0, 6, 0, 7),  # alone
+    (3, 0, 2, 0, 13),  # a family that shares nothing
+    (4, 0, 3, 0, 15),
+    (6, 0, 1, 0, 18),
+    (6, 1, 2, 7, 19),
+    (5, 1, 2, 7, 20),
   ]
-  assert packing.segments([1, 0], lengths, None) == [(1, 0, 5, 0), (0, 0, 4, 0)]
+  assert packing.segments([1, 0], lengths, None) == [(1, 0, 5, 0, 0), (0, 0, 4, 0, 5)]
 
 
 def test_families_are_placed_together_by_hand():
@@ -159,6 +159,58 @@ def test_families_lose_nothing_and_take_no_more_rows(seed):
   back = packing.gather(np.where(packed.scored_BL, value_BL, 0), placement, lengths, kin)
   for (tokens, scored), found in zip(given, back, strict=True):
     np.testing.assert_array_equal(found, np.where(scored, tokens, 0))
+
+
+def test_a_row_that_forks_by_hand():
+  # Trunk of 3 for 2 shared tokens, branches of 3: own 3 | 2, and 1 fits beside the second.
+  fork, kin = packing.Fork(3, 3), [(0, 2)] * 3
+  placement = packing.place_forks([3, 5, 4], kin, 9, fork)
+  assert placement == [[1, 2, 0]]
+  packed = packing.fill(alike([3, 5, 4], 2), placement, 9, None, kin, fork)
+  assert packed.parent_BL is not None
+  assert packed.fork == (3, 3)
+  np.testing.assert_array_equal(packed.token_BL, [[0, 1, 0, 202, 203, 204, 302, 303, 102]])
+  np.testing.assert_array_equal(packed.position_BL, [[0, 1, 0, 2, 3, 4, 2, 3, 2]])
+  np.testing.assert_array_equal(packed.segment_BL, [[1, 1, 0, 2, 2, 2, 3, 3, 4]])
+  np.testing.assert_array_equal(packed.parent_BL, [[0, 0, 0, 1, 1, 1, 1, 1, 1]])
+  np.testing.assert_array_equal(packed.target_BL, [[1, 0, 0, 203, 204, 0, 303, 0, 0]])
+  np.testing.assert_array_equal(packed.scored_BL, [[0, 0, 0, 1, 1, 0, 1, 0, 0]])
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_rows_that_fork_lose_nothing(seed):
+  """Each row is of one family, and no sequence crosses from one branch into the next."""
+  rng = np.random.default_rng(seed)
+  fork, row, given, kin = packing.Fork(12, 19), 12 + 3 * 19, [], []
+  for family in range(6):
+    shared, count = int(rng.integers(0, 13)), int(rng.integers(1, 9))
+    given += alike((shared + rng.integers(1, 20, count)).tolist(), shared, family + 1)
+    kin += [(family, shared)] * count
+  lengths = [len(tokens) for tokens, _ in given]
+  placement = packing.place_forks(lengths, kin, row, fork)
+  assert sorted(i for members in placement for i in members) == list(range(len(given)))
+  assert all(len({kin[i][0] for i in members}) == 1 for members in placement)
+  packed = packing.fill(given, placement, row, None, kin, fork)
+  slots_BRS = packed.segment_BL[:, 12:].reshape(len(placement), 3, 19)
+  for branches in slots_BRS:
+    found = [set(slot[slot > 0].tolist()) for slot in branches]
+    assert sum(map(len, found)) == len(set.union(*found))
+  wanted = [t for tokens, scored in given for t, counts in zip(tokens, scored) if counts]
+  assert sorted(packed.target_BL[packed.scored_BL].tolist()) == sorted(wanted)
+  value_BL = packing.spread([tokens for tokens, _ in given], placement, row, None, kin, fork)
+  np.testing.assert_array_equal(value_BL, packed.target_BL)
+  scored = np.where(packed.scored_BL, value_BL, 0)
+  back = packing.gather(scored, placement, lengths, kin, fork)
+  for (tokens, scored), found in zip(given, back, strict=True):
+    np.testing.assert_array_equal(found, np.where(scored, tokens, 0))
+
+
+def test_what_fits_no_slot_of_a_fork_is_refused_with_the_numbers():
+  fork = packing.Fork(3, 4)
+  with pytest.raises(ValueError, match=r"shares 4 tokens and has 2 of its own.* at most 3 and 4"):
+    packing.place_forks([6], [(0, 4)], 11, fork)
+  with pytest.raises(ValueError, match="shares 3 tokens and has 5 of its own"):
+    packing.place_forks([8], [(0, 3)], 11, fork)
 
 
 def test_stream_by_hand():

@@ -214,7 +214,7 @@ def test_the_model_can_be_asked_and_answers_with_what_it_learned(finished):
     seed=0,
   )
   cfg = minibatch.BatchConfig(
-    row_tokens=96, microbatch_tokens=192, minibatches=1, share_prompts=True
+    row_tokens=96, microbatch_tokens=192, minibatches=1, share_prompts=True, fork=()
   )
   gaps = []
   for params in (model.params, runs.parameters(base)):

@@ -11,13 +11,13 @@ from r1.model import attention, blockwise, heads, transformer
 from tests.model import attention_test, tiny
 
 BODIES = {
-  "packed": (attention_test.packed, True),
-  "packed, all blocks": (attention_test.packed, False),
-  "cached": (attention_test.cached, False),
-  "window": (attention_test.windowed, True),
-  "siblings": (attention_test.siblings, True),
-  "siblings, window": (attention_test.windowed_siblings, True),
-  "cached, window": (attention_test.cached_windowed, False),
+  "packed": (attention_test.packed, 0),
+  "packed, all blocks": (attention_test.packed, None),
+  "cached": (attention_test.cached, None),
+  "window": (attention_test.windowed, 0),
+  "siblings": (attention_test.siblings, 0),
+  "siblings, window": (attention_test.windowed_siblings, 0),
+  "cached, window": (attention_test.cached_windowed, None),
 }
 
 
@@ -62,12 +62,57 @@ def test_blockwise_equals_the_oracle_in_values_and_gradients(layout, block):
 
   Values are narrower than keys. A window of 3 leaves whole blocks of 2 keys unseen.
   """
-  make, causal = BODIES[layout]
+  make, lead = BODIES[layout]
   places, want = make(), pulled(make)
-  body = functools.partial(blockwise.blockwise, block=block, causal=causal)
+  body = functools.partial(blockwise.blockwise, block=block, lead=lead)
   got = tiny.jit(functools.partial(pull, body))(attention_test.draw(places), places)
   compare(got, want)
   assert all(np.abs(x).max() > 0.1 for x in want)  # nothing was compared with zeros
+
+
+def forks(trunk, window=None):
+  """Two rows of a trunk and three branches of 4: answers of 4, of 2 and 1, of 3 tokens; and of 1,
+  of 4, and none. The first prompt fills the trunk, the second leaves a slot of it empty.
+  """
+  segment = [[2, 2, 2, 2, 3, 3, 4, 0, 5, 5, 5, 0], [2, 0, 0, 0, 3, 3, 3, 3, 0, 0, 0, 0]]
+  position = [[0, 1, 2, 3, 0, 1, 0, 0, 0, 1, 2, 0], [0, 0, 0, 0, 0, 1, 2, 3, 0, 0, 0, 0]]
+  held = (trunk, max(trunk - 1, 0))
+  front = [[1] * n + [0] * (trunk - n) for n in held]
+  position = [
+    [*range(trunk), *(held[b] + p if s else 0 for p, s in zip(position[b], segment[b]))]
+    for b in range(2)
+  ]
+  parent = [[0] * trunk + [int(s > 0 and held[b] > 0) for s in segment[b]] for b in range(2)]
+  places = attention_test.own(position, [front[b] + segment[b] for b in range(2)])
+  return places.replace(
+    parent_BL=jnp.asarray(parent, jnp.int32),
+    window=None if window is None else jnp.int32(window),
+    fork=(trunk, 4),
+  )
+
+
+@pytest.mark.parametrize("block", [2, 3, 7, 8, 64])
+@pytest.mark.parametrize(("trunk", "window"), [(0, None), (1, None), (4, None), (5, None), (4, 3)])
+def test_rows_that_fork_equal_the_oracle_in_values_and_gradients(trunk, window, block):
+  """Trunk and branch in one block of keys or in several, of a width that divides them or not."""
+  places = forks(trunk, window)
+  arrays = attention_test.draw(places)
+  want = tiny.jit(functools.partial(pull, attention.einsum))(arrays, places)
+  got = tiny.jit(functools.partial(pull, functools.partial(blockwise.rows, block=block)))(
+    arrays, places
+  )
+  compare(got, want)
+  assert all(np.abs(x).max() > 0.1 for x in want)
+
+
+def test_rows_that_fork_take_no_scores_between_branches():
+  """A fifth of the row's own, for one key head and one block: what the layout is for."""
+  places = forks(4)
+  lowered = jax.jit(functools.partial(blockwise.rows, block=64)).lower(
+    *attention_test.draw(places), places
+  )
+  assert "6x2x2x4x8xf32" in (text := lowered.as_text())  # branches x heads x 4 queries x 8 keys
+  assert "16x16xf32" not in text
 
 
 def test_the_gradient_of_the_logsumexp_is_not_lost():
@@ -81,7 +126,7 @@ def test_the_gradient_of_the_logsumexp_is_not_lost():
   def lse(body, query):
     return body(query, *arrays[1:], places)[1]
 
-  body = functools.partial(blockwise.blockwise, block=4, causal=True)
+  body = functools.partial(blockwise.blockwise, block=4, lead=0)
   got, want = (jax.jit(jax.grad(total(b)))(arrays[0]) for b in (body, attention.einsum))
   np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
   assert np.abs(want).max() > 0.1
@@ -90,7 +135,7 @@ def test_the_gradient_of_the_logsumexp_is_not_lost():
 def test_padding_gets_zeros_and_gives_no_gradient():
   places = attention_test.packed()
   arrays = attention_test.draw(places)
-  body = functools.partial(blockwise.blockwise, block=4, causal=True)
+  body = functools.partial(blockwise.blockwise, block=4, lead=0)
   out, lse, *gradients = tiny.jit(functools.partial(pull, body))(arrays, places)
   assert (out[0, 8:] == 0).all()
   assert (lse[0, 8:] == attention.NEVER).all()
@@ -101,7 +146,7 @@ def test_padding_gets_zeros_and_gives_no_gradient():
 def test_poisoned_padding_changes_nothing():
   places = attention_test.packed()
   arrays = attention_test.draw(places)
-  body = functools.partial(blockwise.blockwise, block=4, causal=True)
+  body = functools.partial(blockwise.blockwise, block=4, lead=0)
   poisoned = tuple(x.at[0, 8:].set(1e9) for x in arrays)
   plain, odd = (jax.jit(body)(*a, places)[0] for a in (arrays, poisoned))
   np.testing.assert_array_equal(plain[0, :8], odd[0, :8])
@@ -111,7 +156,7 @@ def test_large_scores_do_not_overflow():
   places = attention_test.packed()
   query, key, value = attention_test.draw(places)
   arrays = 60 * query, 60 * key, value
-  body = functools.partial(blockwise.blockwise, block=3, causal=True)
+  body = functools.partial(blockwise.blockwise, block=3, lead=0)
   out, lse = jax.jit(body)(*arrays, places)
   want_out, want_lse = attention_test.einsum(*arrays, places)
   np.testing.assert_allclose(out, want_out, rtol=1e-4, atol=1e-4)

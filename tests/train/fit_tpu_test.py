@@ -46,7 +46,7 @@ def test_an_update_of_16_rows_of_32k_tokens_needs_at_most_24_gigabytes_a_chip(de
   algorithm = rows.config(kl=0.001)
   loss = rl.make_loss(CFG, algorithm, experts.OFF)
   batch = minibatch.BatchConfig(
-    row_tokens=32_768, microbatch_tokens=16 * 32_768, minibatches=16, share_prompts=False
+    row_tokens=32_768, microbatch_tokens=16 * 32_768, minibatches=16, share_prompts=False, fork=()
   )
   minibatch.check_attention(batch, CFG.attend)
   with sharding.on(mesh):

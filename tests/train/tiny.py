@@ -90,12 +90,15 @@ def grpo_config(**changes) -> grpo.GrpoConfig:
   return rows.config(**({"group": 4, "normalise": "token", "max_tokens": 24} | changes))
 
 
-def batch_config(row_tokens=64, rows=2, minibatches=2, share_prompts=True) -> minibatch.BatchConfig:
+def batch_config(
+  row_tokens=64, rows=2, minibatches=2, share_prompts=True, fork=()
+) -> minibatch.BatchConfig:
   return minibatch.BatchConfig(
     row_tokens=row_tokens,
     microbatch_tokens=row_tokens * rows,
     minibatches=minibatches,
     share_prompts=share_prompts,
+    fork=fork,
   )
 
 
