@@ -90,7 +90,7 @@ def sampler() -> dict:
     "prompt_bucket": 32,
     "chunk": 16,
     "cache_tokens": 24_576,  # 128 slots hold 192 tokens each
-    "cache_dtype": "",  # or int8, or float8_e4m3fn; set grpo.sampler_cap with them
+    "cache_dtype": "",  # or int8, or float8_e4m3fn; they need grpo.sampler_cap
     "layout": "auto",
     "in_flight": 2,
     "draft": "none",  # or lookup, or mtp where the model has that layer

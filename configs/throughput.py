@@ -66,8 +66,8 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   }
   machine = common.machine(ml_collections.ConfigDict({"lora": 0}))
   c.mesh, c.weights = machine["mesh"], machine["weights"]
-  c.runtime = common.runtime() | (common.ACCELERATOR if a.model else {})
-  c.runtime.attention_block = min(longest, 256)  # a row of 160 tokens is no two blocks of 128
+  runtime = common.runtime() | (common.ACCELERATOR if a.model else {})
+  c.runtime = runtime | {"attention_block": min(longest, 256)}  # 160 tokens: not 2 blocks of 128
   return c
 
 

@@ -4,6 +4,10 @@ The same letters size the config, declare the parameters, write the einsums and 
 axes. `1` is a broadcast axis. No letter has two sizes.
 """
 
+import jax
+import numpy as np
+
+Array = np.ndarray | jax.Array  # filled on the host, read on a device
 LETTERS = {
   "A": "query latent rank (MLA)",
   "B": "rows of a batch",

@@ -14,7 +14,6 @@ from flax import struct
 
 from r1 import dims
 from r1.algorithms import experts
-from r1.data import packing
 
 LOG_LIMIT = 20.0  # nats; exp(20) = 4.9e8 leaves float32 room for the sums
 
@@ -62,16 +61,16 @@ class GrpoBatch(struct.PyTreeNode):
   continues, 0 for none; None where no row has any. fork: of all rows, see `packing.Fork`.
   """
 
-  token_BL: packing.Array
-  position_BL: packing.Array
-  segment_BL: packing.Array
-  target_BL: packing.Array
-  weight_BL: packing.Array
-  advantage_BL: packing.Array
-  old_logp_BL: packing.Array | None
-  ref_logp_BL: packing.Array | None
-  sampler_logp_BL: packing.Array
-  parent_BL: packing.Array | None = None
+  token_BL: dims.Array
+  position_BL: dims.Array
+  segment_BL: dims.Array
+  target_BL: dims.Array
+  weight_BL: dims.Array
+  advantage_BL: dims.Array
+  old_logp_BL: dims.Array | None
+  ref_logp_BL: dims.Array | None
+  sampler_logp_BL: dims.Array
+  parent_BL: dims.Array | None = None
   fork: packing.Fork | None = struct.field(pytree_node=False, default=None)
 
 

@@ -25,11 +25,11 @@ NORMALISE = ("token", "response")
 class SftBatch(struct.PyTreeNode):
   """Packed rows of one micro-batch. weight_BL: of the target in the loss; 0 is never counted."""
 
-  token_BL: packing.Array
-  position_BL: packing.Array
-  segment_BL: packing.Array
-  target_BL: packing.Array
-  weight_BL: packing.Array
+  token_BL: dims.Array
+  position_BL: dims.Array
+  segment_BL: dims.Array
+  target_BL: dims.Array
+  weight_BL: dims.Array
 
 
 def token_weights(scored: Sequence[np.ndarray], normalise: str) -> list[np.ndarray]:

@@ -13,11 +13,9 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from flax import struct
 
-Array = np.ndarray | jax.Array  # rows are packed on the host and learned from on the device
 # Tokens; may the loss count this token?
 Scored = tuple[Sequence[int] | np.ndarray, Sequence[bool] | np.ndarray]
 # The number of a sequence's family, and how many first tokens are the same in all of it.

@@ -8,8 +8,6 @@ before its children. Scores are divided by the root of the head size; values may
 their own.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -104,10 +102,3 @@ def weigh(score, see):
   total = jnp.sum(weight, axis=-1, keepdims=True)
   safe = jnp.where(total > 0, total, 1.0)
   return weight / safe, jnp.where(total > 0, top + jnp.log(safe), NEVER)[..., 0]
-
-
-def join(parts):
-  """Joins [(out, logsumexp), ...] over disjoint sets of keys into one (out, logsumexp)."""
-  lse = functools.reduce(jnp.logaddexp, [lse for _, lse in parts])
-  out = sum(out * jnp.exp(part - lse)[..., None].astype(out.dtype) for out, part in parts)
-  return out, lse

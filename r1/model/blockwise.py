@@ -80,7 +80,7 @@ def blockwise(
   skip = None if lead is None else lead // wide  # blocks of keys in front of the queries' own
   query_BLNRK = query_BLHK.reshape(B, L, N, H // N, K) * K**-0.5
   own = places.position_BL, places.segment_BL, places.parent_BL
-  at_query = tuple(None if x is None else _blocks(x, narrow) for x in own)
+  at_query = jax.tree.map(lambda x: _blocks(x, narrow), own)  # leaves None alone
   at_key = tuple(_blocks(x, wide) for x in (places.position_BM, places.segment_BM))
   # Heads in front of tokens: then no matmul below has to turn a block of scores over.
   query = jnp.moveaxis(_blocks(query_BLNRK, narrow), 2, 4)
@@ -105,7 +105,7 @@ def _rows(x, length: int):
 
 def _see(at_query, at_key, window, i, j):
   """bool [B, 1, 1, L, M] of block i of the queries against block j of the keys."""
-  position_BL, segment_BL, parent_BL = (None if x is None else x[i] for x in at_query)
+  position_BL, segment_BL, parent_BL = jax.tree.map(lambda x: x[i], at_query)
   position_BM, segment_BM = (x[j] for x in at_key)
   places = attention.Places(position_BL, segment_BL, position_BM, segment_BM, window, parent_BL)
   return attention.visible(places)[:, None, None]

@@ -7,6 +7,7 @@ says who reads which page, so a step costs what the rows hold and not what the l
 hold, and a page that nobody reads costs nothing (cf. arXiv 2309.06180, arXiv 2402.05099).
 """
 
+import functools
 import math
 
 import jax
@@ -28,11 +29,11 @@ class Entries(struct.PyTreeNode):
   reader_IG: rows that see it, -1 where a lane is free.
   """
 
-  page_I: jax.Array
-  start_I: jax.Array
-  fill_I: jax.Array
-  reader_IG: jax.Array
-  count: jax.Array
+  page_I: dims.Array
+  start_I: dims.Array
+  fill_I: dims.Array
+  reader_IG: dims.Array
+  count: dims.Array
 
 
 class Paged(struct.PyTreeNode):
@@ -72,7 +73,7 @@ def empty(cfg, count: int, width: int, platform: str, codes: str) -> dict:
   last there, as values have; elsewhere their slots, as in rows.
   """
 
-  def lie(name, s):
+  def lie(name: str, s):
     size = dict(zip(dims.suffix(name), s.shape))
     name = TURNED.get(name, name) if platform == "tpu" else name
     return name, s.update(shape=tuple(size[letter] for letter in dims.suffix(name)))
@@ -207,10 +208,10 @@ def hand_out(carry, reader_T, out_IGHW, lse_IGH):
   weight_TH = jnp.exp(jnp.minimum(lse_TH - new_BH[jnp.maximum(reader_T, 0)], 0.0))
   weight_TH = jnp.where(reader_T[:, None] >= 0, weight_TH, 0.0)
   fade_BH = jnp.exp(top_BH - new_BH)
-  exact = {"precision": jax.lax.Precision.HIGHEST}
+  exact = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
   reads_BT = reads_BT.astype(jnp.float32)
-  add_BHW = jnp.einsum("BT,THW->BHW", reads_BT, out_THW * weight_TH[..., None], **exact)
-  add_BH = jnp.einsum("BT,TH->BH", reads_BT, weight_TH, **exact)
+  add_BHW = exact("BT,THW->BHW", reads_BT, out_THW * weight_TH[..., None])
+  add_BH = exact("BT,TH->BH", reads_BT, weight_TH)
   return out_BHW * fade_BH[..., None] + add_BHW, new_BH, total_BH * fade_BH + add_BH
 
 

@@ -24,7 +24,7 @@ class Output(struct.PyTreeNode):
   layer_ZBLD: jax.Array | None = None
 
 
-def specs(cfg):
+def specs(cfg) -> dict:
   """Every parameter of the model: its name is its shape, its axes and its sharding."""
   tree = spec.table("embed_VD", cfg) | spec.gain("norm_D", cfg)
   if not cfg.tied:

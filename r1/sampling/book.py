@@ -146,4 +146,4 @@ class Book:
     for i, (page, start, fill, readers) in enumerate(listed):
       page_I[i], start_I[i], fill_I[i] = page, start, fill
       reader_IG[i, : len(readers)] = readers
-    return pages.Entries(page_I, start_I, fill_I, reader_IG, np.int32(len(listed)))
+    return pages.Entries(page_I, start_I, fill_I, reader_IG, np.array(len(listed), np.int32))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from r1 import dims
 from r1.model import cache as cache_lib
 from r1.model import heads, pages, transformer
 from r1.sampling import choose, decode, requests
@@ -20,11 +21,11 @@ class Rows(struct.PyTreeNode):
   pool where none is needed.
   """
 
-  token_B: jax.Array
-  position_B: jax.Array
-  budget_B: jax.Array
-  stream_B3: jax.Array
-  page_B: jax.Array
+  token_B: dims.Array
+  position_B: dims.Array
+  budget_B: dims.Array
+  stream_B3: dims.Array
+  page_B: dims.Array
 
 
 def _empty(params, pool, cfg, rows: int, slots: int) -> dict:
@@ -46,6 +47,7 @@ def prefill(params, pool, token_BL, length_B, page_I, *, cfg, width: int):
   real_BL = (at_BL < length_B[:, None]).astype(jnp.int32)
   prompt = pages.Prompt(_empty(params, pool, cfg, B, L))
   out = transformer.forward(params, token_BL, at_BL, real_BL, cfg, prompt)
+  assert isinstance(out.cache, pages.Prompt)
   return pages.store(pool, pages.cut(out.cache, width), page_I.reshape(-1))
 
 
@@ -73,6 +75,7 @@ def run(params, pool, rows: Rows, shared, own, key, temperature, *, cfg, sampler
     out = transformer.forward(
       params, token_B[:, None], position_B1, live_B[:, None].astype(jnp.int32), cfg, paged
     )
+    assert isinstance(out.cache, pages.Paged)
     logits_BV = heads.logits(head_DV, out.hidden_BLD, cfg)[:, 0]
     draw_B = jax.vmap(jax.random.fold_in)(key_B, position_B1[:, 0] + 1)
     id_B, logp_B = choose.sample(draw_B, logits_BV, temperature, sampler)

@@ -17,7 +17,7 @@ from concurrent import futures
 import jax
 import numpy as np
 
-from r1.model import pages, quantise, unroll
+from r1.model import config, pages, quantise, unroll
 from r1.sampling import book as books
 from r1.sampling import chunk, decode, loop
 from r1.sampling import requests as requests_lib
@@ -42,7 +42,7 @@ class _Run:
   """What stays the same during one call."""
 
   params: dict
-  cfg: object
+  cfg: config.ModelConfig
   sampler: decode.SamplerConfig
   eos: tuple[int, ...]
   temperature: float
@@ -278,15 +278,16 @@ def _start(run: _Run, batch: _Batch) -> None:
     return
   book, B = batch.book, _slots(len(batch.rows), run.slots)
   shared, own = book.entries(batch.rows)
-  numbers, stream_B3 = np.zeros((4, B), np.int32), np.zeros((B, 3), np.uint32)
-  numbers[3] = book.count  # no page
+  token_B, position_B, budget_B, page_B = np.zeros((4, B), np.int32)
+  stream_B3 = np.zeros((B, 3), np.uint32)
+  page_B[:] = book.count  # no page
   for b, row in enumerate(batch.rows):
     if row.left > book.width:
       row.pages.append(book.take())
-      numbers[3, b] = row.pages[-1]
-    numbers[:3, b] = row.last, row.position, row.left
+      page_B[b] = row.pages[-1]
+    token_B[b], position_B[b], budget_B[b] = row.last, row.position, row.left
     stream_B3[b] = requests_lib.stream(row.request)
-  rows = chunk.Rows(*numbers[:3], stream_B3, numbers[3])
+  rows = chunk.Rows(token_B, position_B, budget_B, stream_B3, page_B)
   heat = np.float32(run.temperature)
   given = run.params, batch.pool, rows, shared, own, run.key, heat
   kind = {"cfg": run.cfg, "sampler": run.sampler, "eos": run.eos}

@@ -71,7 +71,7 @@ def draw(
     position_BL = start_B[:, None] + jnp.arange(token_BL.shape[1], dtype=jnp.int32)[None]
     segment_BL = given_BL.astype(jnp.int32)
     out = transformer.forward(params, token_BL, position_BL, segment_BL, cfg, state.cache)
-    assert out.cache is not None
+    assert isinstance(out.cache, cache_lib.Cache)
     id_BL, logp_BL = pick(out.hidden_BLD, position_BL + 1)
     agreed_B = agreement(state.draft_BL, state.real_BL, id_BL)
     drawn, kept_BL = commit(state.drawn, id_BL, logp_BL, agreed_B, limit_B, eos)
@@ -82,8 +82,9 @@ def draw(
     )
     newest_B1 = jnp.take_along_axis(id_BL, jnp.maximum(new_B - 1, 0)[:, None], axis=1)
     cache = out.cache.replace(length_B=start_B + new_B)  # the rest of the drafts is forgotten
-    drafted = draft(params, state.memory, out.hidden_BLD, id_BL, position_BL, kept_BL)
-    return Ahead(newest_B1, *drafted[:2], cache, drafted[2], drawn)
+    given = out.hidden_BLD, id_BL, position_BL, kept_BL
+    draft_BL, real_BL, memory = draft(params, state.memory, *given)
+    return Ahead(newest_B1, draft_BL, real_BL, cache, memory, drawn)
 
   state = _prefill(params, prompt_BL, length_B, limit_B, pick, draft, cfg, sampler, eos, room)
   unfinished = lambda state: jnp.any(_live(state.drawn, limit_B))
@@ -107,8 +108,10 @@ def _prefill(params, prompt_BL, length_B, limit_B, pick, draft, cfg, sampler, eo
   none_B = jnp.zeros(B, jnp.int32)
   drawn, _ = commit(decode.nothing(B, room), id_B1, logp_B1, none_B, limit_B, eos)
   next_BL = jnp.where(at_1L == last_B1, id_B1, jnp.roll(prompt_BL, -1, axis=1))
-  drafted = draft(params, memory, out.hidden_BLD, next_BL, position_BL, segment_BL)
-  return Ahead(id_B1, *drafted[:2], out.cache, drafted[2], drawn)
+  given = out.hidden_BLD, next_BL, position_BL, segment_BL
+  draft_BL, real_BL, memory = draft(params, memory, *given)
+  assert isinstance(out.cache, cache_lib.Cache)
+  return Ahead(id_B1, draft_BL, real_BL, out.cache, memory, drawn)
 
 
 def _pick(params, key_B, temperature, cfg, sampler, hidden_BLD, position_BL):

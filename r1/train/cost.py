@@ -9,7 +9,7 @@ import jax
 
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 BITS = {"pred": 8, "bf16": 16}  # other types end in their number of bits
-FULL = "RESOURCE_EXHAUSTED"
+FULL = "RESOURCE_EXHAUSTED"  # in XLA's message where memory does not suffice
 _RESULT = re.compile(rf" = (?P<types>.*?) (?P<kind>{'|'.join(KINDS)})(?P<start>-start)?\(")
 _ARRAY = re.compile(r"\b([a-z]+[0-9]*)\[([0-9,]*)\]")
 
@@ -58,7 +58,7 @@ def measure(lowered: jax.stages.Lowered) -> Cost:
   assert text is not None, "the CPU's and the TPU's compilers have it"
   return Cost(
     arguments=memory.argument_size_in_bytes,
-    temporary=_temporary(memory),
+    temporary=temporary(compiled),
     outputs=memory.output_size_in_bytes,
     alias=memory.alias_size_in_bytes,
     flops=count.get("flops"),
@@ -68,15 +68,20 @@ def measure(lowered: jax.stages.Lowered) -> Cost:
   )
 
 
-def _temporary(memory) -> int:
-  """Bytes beside arguments and results, from the compiler's memory statistics.
+def temporary(compiled: jax.stages.Compiled) -> int:
+  """Bytes that a program holds beside its arguments and results, when it holds most.
 
   The TPU's compiler has them in its peak, by which it decides whether a program fits; its
-  `temp_size` may be half as much again. The CPU's has them in `temp_size` alone.
+  `temp_size` may be half as much again. Elsewhere `temp_size` is the buffer that is allocated, and
+  the CPU's peak is without it.
   """
+  memory = compiled.memory_analysis()
+  assert memory is not None, "the compilers of CPUs, GPUs and TPUs say it"
+  home = jax.tree.leaves(compiled.output_shardings)[0]
+  if next(iter(home.device_set)).platform != "tpu":
+    return memory.temp_size_in_bytes
   named = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-  beside = memory.peak_memory_in_bytes - named
-  return beside if beside > 0 else memory.temp_size_in_bytes
+  return memory.peak_memory_in_bytes - named
 
 
 def collectives(text: str) -> dict[str, tuple[int, int]]:

@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 import jax
 
+from r1.train import cost
+
 GIB = 2**30
-OUT = "RESOURCE_EXHAUSTED"  # in XLA's message of an allocation that failed
 
 
 def fitted(
@@ -41,7 +42,7 @@ def fitted(
     try:
       return update(state, batch, used)
     except jax.errors.JaxRuntimeError as error:
-      if OUT not in str(error):
+      if cost.FULL not in str(error):
         raise
       half = max(rows // unit // 2, 1) * unit * row_tokens
       raise MemoryError(
@@ -67,14 +68,15 @@ def free() -> int:
 def needed(update, state, batch, used: int) -> float:
   """Bytes an update takes on a device beside its donated state; infinite where XLA gave up."""
   try:
-    memory = update.lower(state, batch, used).compile().memory_analysis()
+    compiled = update.lower(state, batch, used).compile()
   except jax.errors.JaxRuntimeError as error:
-    if OUT not in str(error):
+    if cost.FULL not in str(error):
       raise
     return float("inf")
   given = sum(x.dtype.itemsize * x.size for x in jax.tree.leaves(batch)) // jax.device_count()
+  memory = compiled.memory_analysis()
   results = memory.output_size_in_bytes - memory.alias_size_in_bytes
-  return memory.temp_size_in_bytes + results + given
+  return cost.temporary(compiled) + results + given
 
 
 def resized(batch, rows: int):

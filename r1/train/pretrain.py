@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from r1 import dims
 from r1.algorithms import logp
 from r1.data import packing
 from r1.data.worlds import arithmetic
@@ -44,11 +45,11 @@ class PretrainConfig:
 class Batch(struct.PyTreeNode):
   """Packed rows with the share of the loss that each target carries."""
 
-  token_BL: packing.Array
-  position_BL: packing.Array
-  segment_BL: packing.Array
-  target_BL: packing.Array
-  weight_BL: packing.Array
+  token_BL: dims.Array
+  position_BL: dims.Array
+  segment_BL: dims.Array
+  target_BL: dims.Array
+  weight_BL: dims.Array
 
 
 def train_tokenizer(world: arithmetic.World, cfg: PretrainConfig) -> tokenizers.Tokenizer:

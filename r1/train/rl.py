@@ -119,6 +119,12 @@ def check(
     )
   most = max(longest, evaluation)
   engine.check(sampler, meshed=max(mesh.values()) > 1, prompt=1, limit=most)
+  if sampler.cache_dtype and algorithm.sampler_cap is None:
+    raise ValueError(
+      f"cache_dtype={sampler.cache_dtype!r} without a sampler_cap: the samples are of a model with "
+      "rounded keys and values and would count as the policy's own; set grpo.sampler_cap, 2 for "
+      "example, or sampler.cache_dtype to ''"
+    )
   if cfg.partial_tokens:
     check_partial(cfg.partial_tokens, algorithm, sampler)
 

@@ -128,33 +128,6 @@ def test_large_scores_do_not_overflow():
   assert (lse[0, 8:] == attention.NEVER).all()
 
 
-def keys_between(places, arrays, first, last):
-  """The places and arrays with the keys first .. last - 1 alone."""
-  query, key, value = arrays
-  part = places.replace(
-    position_BM=places.position_BM[:, first:last], segment_BM=places.segment_BM[:, first:last]
-  )
-  return query, key[:, first:last], value[:, first:last], part
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("cuts", [(6,), (2, 7)])
-def test_results_over_disjoint_keys_join_to_the_whole(layout, cuts):
-  places = LAYOUTS[layout]()
-  arrays = draw(places)
-  edges = (0, *cuts, places.position_BM.shape[1])
-
-  @jax.jit
-  def joined(arrays):
-    parts = [keys_between(places, arrays, *edges[i : i + 2]) for i in range(len(edges) - 1)]
-    return attention.join([attention.einsum(*part) for part in parts])
-
-  out, lse = joined(arrays)
-  want_out, want_lse = einsum(*arrays, places)
-  np.testing.assert_allclose(out, want_out, rtol=1e-5, atol=1e-6)
-  np.testing.assert_allclose(lse, want_lse, rtol=1e-5, atol=1e-6)
-
-
 @pytest.mark.parametrize(("make", "tokens"), [(cached, 1), (cached, 5), (cached_windowed, 1)])
 def test_the_body_that_reads_the_cache_equals_the_loop(make, tokens):
   """Keys lie in it with their slots last, values with their slots before the head's numbers."""

@@ -1,5 +1,7 @@
 """Costs read from compiled programs and from their text."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -35,6 +37,35 @@ def test_a_compiled_step_says_what_it_takes():
   assert used.peak == 2 * size + used.temporary
   assert used.flops == pytest.approx(2 * 2 * 256**3, rel=0.01)
   assert used.collectives == {}
+
+
+def test_what_a_step_holds_meanwhile_is_counted_beside_several_results():
+  x = jax.ShapeDtypeStruct((256, 256), jnp.float32)
+  used = cost.measure(jax.jit(lambda a, b: ((a @ b) @ b, jnp.sum(a))).lower(x, x))
+  assert used.temporary >= 4 * 256**2  # the first product
+  assert used.peak == used.arguments + used.outputs + used.temporary
+
+
+class Compiled:
+  """A program of another platform: 40 bytes in, 30 out, 20 of them in place, at most 80 held."""
+
+  def __init__(self, platform: str):
+    device = types.SimpleNamespace(platform=platform)
+    self.output_shardings = {"loss": types.SimpleNamespace(device_set=[device])}
+
+  def memory_analysis(self):
+    return types.SimpleNamespace(
+      argument_size_in_bytes=40,
+      output_size_in_bytes=30,
+      alias_size_in_bytes=20,
+      peak_memory_in_bytes=80,
+      temp_size_in_bytes=45,
+    )
+
+
+@pytest.mark.parametrize(("platform", "bytes_"), [("tpu", 30), ("cuda", 45), ("cpu", 45)])
+def test_temporaries_are_in_the_peak_of_a_tpu_and_in_a_buffer_elsewhere(platform, bytes_):
+  assert cost.temporary(Compiled(platform)) == bytes_
 
 
 def test_talk_between_devices_shows():

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import types
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ from r1 import sharding
 from r1.algorithms import experts
 from r1.model import transformer
 from r1.train import memory, optimizer, rl, state, step
-from tests.train import tiny
+from tests.train import cost_test, tiny
 
 CFG = tiny.model()
 ROW = 64
@@ -115,6 +116,17 @@ def test_what_xla_refuses_to_compile_for_its_size_is_too_large():
   update, *given = made()
   with pytest.raises(ValueError, match=r"needs inf GiB .*: 192 fits"):
     fitted((Refused(), *given))
+
+
+def test_on_a_tpu_the_peak_counts():
+  class Update:
+    def lower(self, *_):
+      return types.SimpleNamespace(compile=lambda: cost_test.Compiled("tpu"))
+
+  rows = np.zeros((2, 8, 4), np.int32)
+  # 30 held meanwhile, 10 of results in no argument's place, and a device's share of the batch.
+  needed = memory.needed(Update(), None, rows, 2)
+  assert needed == 30 + 10 + rows.nbytes // jax.device_count()
 
 
 def test_the_halves_find_the_largest():

@@ -29,6 +29,13 @@ def test_the_gap_of_a_rollout_is_told_with_and_without_old_log_probabilities(sam
   assert 0 < metrics["sampler/logp_gap_mean"] < gap
 
 
+def test_training_on_samples_of_a_rounded_cache_needs_a_cap():
+  rl_test.check({}, {})
+  rl_test.check({}, {"sampler_cap": 2.0}, cache_dtype="int8")
+  with pytest.raises(ValueError, match=r"cache_dtype='int8' without a sampler_cap: .* set grpo"):
+    rl_test.check({}, {}, cache_dtype="int8")
+
+
 def test_a_cap_weighs_each_token_by_how_much_likelier_the_trainer_finds_it(samples):
   plain, capped = tiny.grpo_config(kl=0.0), tiny.grpo_config(kl=0.0, sampler_cap=2.0)
   live = rl_test.prepare(samples, REWARDS, plain, minibatches=1)
