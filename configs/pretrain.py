@@ -13,7 +13,7 @@ from configs import common
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   """Settings after the colon: tiny (the only size there is), seed=N, steps=N."""
-  a = common.parse(arg, tiny=True, seed=0, steps=1700)
+  a = common.parse(arg, tiny=True, seed=0, steps=1300)
   c = ml_collections.ConfigDict()
   c.model = common.tiny_model()
   c.world = {

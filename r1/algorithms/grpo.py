@@ -14,6 +14,7 @@ from flax import struct
 
 from r1 import dims
 from r1.algorithms import experts
+from r1.data import packing
 
 LOG_LIMIT = 20.0  # nats; exp(20) = 4.9e8 leaves float32 room for the sums
 

@@ -159,7 +159,7 @@ def pack(
   """
   family = kin(samples, question_B) if cfg.share_prompts else None
   lengths = [len(s.tokens) for s in samples]
-  if cfg.slots:
+  if cfg.slots and family is not None:
     placement = packing.place_forks(lengths, family, cfg.row_tokens, cfg.slots)
   else:
     placement = packing.place_families(lengths, family, cfg.row_tokens)

@@ -41,7 +41,7 @@ def forked(query_BLHK, key_BLNK, value_BLNW, places: attention.Places, *, block:
   lead = trunk if trunk + branch <= block else trunk + -trunk % block
 
   def branches(x):
-    return None if x is None else x[:, trunk:].reshape(B * count, branch, *x.shape[2:])
+    return x[:, trunk:].reshape(B * count, branch, *x.shape[2:])
 
   def keys(x):
     front = jnp.pad(x[:, :trunk], ((0, 0), (0, lead - trunk)) + ((0, 0),) * (x.ndim - 2))
@@ -51,7 +51,7 @@ def forked(query_BLHK, key_BLNK, value_BLNW, places: attention.Places, *, block:
   position_BL, segment_BL = places.position_BL, places.segment_BL
   at = attention.Places(
     *(branches(position_BL), branches(segment_BL), keys(position_BL), keys(segment_BL)),
-    *(places.window, branches(places.parent_BL)),
+    *(places.window, jax.tree.map(branches, places.parent_BL)),
   )
   given = branches(query_BLHK), keys(key_BLNK), keys(value_BLNW), at
   parts = blockwise(*given, block=block, lead=lead)
