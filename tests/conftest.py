@@ -11,8 +11,11 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 os.environ.setdefault("MPLBACKEND", "Agg")
-# The tests' programs run for milliseconds and compile for seconds, half of them in LLVM's passes.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# The tests' programs run for milliseconds and compile for seconds: half of them in LLVM's passes,
+# and two thirds of the rest in the newer of XLA's two ways of making a CPU kernel of a fusion.
+os.environ.setdefault(
+  "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+)
 
 
 MAPS = 30_000  # of memory; Linux gives a process 65,530, and LLVM crashes where it gets no more
