@@ -148,11 +148,11 @@ def test_sampled_continuations_follow_the_exact_softmax(draft):
 def guessed(prompts, draft, **changes):
   """Of the model that knows every successor for sure, so that every draft is right.
 
-  In a batch of nine prompts of fifteen tokens, the rest empty, so that XLA compiles one program.
+  In a batch of ten prompts of fifteen tokens, the rest empty, so that XLA compiles one program.
   """
   given = {"temperature": 0.0, "draft_tokens": 3, "ngram": 2, "eos": (15,), "room": 13} | changes
   limits = given.pop("limits", [given["room"]] * len(prompts))
-  spare = 9 - len(prompts)
+  spare = 10 - len(prompts)
   whole, limits = [*prompts, *[[0] * 15] * spare], [*limits, *[0] * spare]
   return draw(planted.params(40.0), planted.CFG, whole, limits=limits, draft=draft, **given)
 
@@ -168,13 +168,13 @@ def test_a_planted_repetition_is_accepted_four_tokens_a_forward(draft):
 @pytest.mark.parametrize("draft", ["lookup", "mtp"])
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_limits_inside_a_run_of_drafts_are_exact(draft, temperature):
-  limits = [0, 1, 2, 3, 4, 5, 6, 7, 13]
-  prompts = [planted.run(0, 9)] * len(limits)
+  limits = [0, 1, 2, 3, 4, 5, 6, 7, 8, 13]
+  prompts = [planted.run(0, 15)] * len(limits)
   out = guessed(prompts, draft, limits=limits, temperature=temperature)
   assert out.length_B.tolist() == limits
   assert not out.ended_B.any()
   for row, logp, limit in zip(out.token_BM, out.logp_BM, limits, strict=True):
-    assert row[:limit].tolist() == planted.run(1, 13)[:limit]
+    assert row[:limit].tolist() == planted.run(3, 13)[:limit]
     assert not row[limit:].any()
     assert not logp[limit:].any()
 
@@ -185,7 +185,7 @@ def test_nothing_is_drawn_behind_an_end_token_inside_a_run_of_drafts(draft):
   lengths = [1, 2, 4, 5]
   prompts = [planted.run(15 - n, 15) for n in lengths]  # the n-th token behind it is 15
   out = guessed([*prompts, planted.run(0, 9)], draft)
-  assert out.length_B.tolist() == [*lengths, 13, 0, 0, 0, 0]
+  assert out.length_B.tolist() == [*lengths, 13, *[0] * 5]
   assert out.ended_B[:5].tolist() == [True] * 4 + [False]
   for prompt, n, row, logp in zip(prompts, lengths, out.token_BM, out.logp_BM):
     want = planted.run(int(planted.NEXT[prompt[-1]]), n)
