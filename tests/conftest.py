@@ -21,6 +21,19 @@ os.environ.setdefault(
 MAPS = 30_000  # of memory; Linux gives a process 65,530, and LLVM crashes where it gets no more
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+  """Each worker takes half of the files, and later half of what the other has not begun.
+
+  The default gives out few tests at a time, so both workers would compile most files' programs.
+  """
+  from xdist import scheduler
+
+  if config.getoption("dist") == "load":
+    return scheduler.WorkStealingScheduling(config, log)
+  return None
+
+
 @pytest.fixture(scope="module", autouse=True)
 def few_programs():
   """Each compiled program holds some maps of memory, and a worker compiles thousands of them."""
