@@ -1,5 +1,6 @@
 """Strict JAX on eight virtual CPU devices, and the folder of recorded data."""
 
+import gc
 import os
 import pathlib
 import sys
@@ -19,6 +20,11 @@ os.environ.setdefault(
 
 
 MAPS = 30_000  # of memory; Linux gives a process 65,530, and LLVM crashes where it gets no more
+
+
+def pytest_collection_finish():
+  """What was imported and collected stays to the end, so garbage is not looked for in it."""
+  gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
