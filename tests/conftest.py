@@ -1,5 +1,6 @@
 """Strict JAX on eight virtual CPU devices, and the folder of recorded data."""
 
+import gc
 import os
 import pathlib
 import sys
@@ -11,11 +12,32 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 os.environ.setdefault("MPLBACKEND", "Agg")
-# The tests' programs run for milliseconds and compile for seconds, half of them in LLVM's passes.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# The tests' programs run for milliseconds and compile for seconds: half of them in LLVM's passes,
+# and two thirds of the rest in the newer of XLA's two ways of making a CPU kernel of a fusion.
+os.environ.setdefault(
+  "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+)
 
 
 MAPS = 30_000  # of memory; Linux gives a process 65,530, and LLVM crashes where it gets no more
+
+
+def pytest_collection_finish():
+  """What was imported and collected stays to the end, so garbage is not looked for in it."""
+  gc.freeze()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+  """Each worker takes half of the files, and later half of what the other has not begun.
+
+  The default gives out few tests at a time, so both workers would compile most files' programs.
+  """
+  from xdist import scheduler
+
+  if config.getoption("dist") == "load":
+    return scheduler.WorkStealingScheduling(config, log)
+  return None
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -306,12 +306,8 @@ def test_a_workdir_of_another_config_is_refused_by_the_setting(finished):
   assert sorted(path.name for path in finished.iterdir()) == before
 
 
-@pytest.mark.parametrize(
-  ("config", "changes", "message"),
-  [("huge", {}, "unknown setting 'huge'"), ("tiny", {"grpo.beta": 1}, "beta")],
-)
-def test_the_command_line_refuses_what_it_does_not_know(tmp_path, config, changes, message):
-  assert message in runs.refused(tmp_path, "r1_zero", config, changes)
+def test_the_command_line_refuses_what_it_does_not_know(tmp_path):
+  assert "unknown setting 'huge'" in runs.refused(tmp_path, "r1_zero", "huge", {})
 
 
 # Slow --------------------------------------------------------------------------------------------

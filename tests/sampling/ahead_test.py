@@ -9,13 +9,13 @@ from r1.sampling import ahead
 from tests.sampling import planted, settings, speculate_test
 
 
-@pytest.mark.parametrize("draft_tokens", [1, 2, 4])
+@pytest.mark.parametrize("draft_tokens", [1, 4])
 def test_a_layer_that_knows_the_successor_is_right_every_time(draft_tokens):
   """However often it is applied to its own output."""
   out = speculate_test.guessed([[3, 9], [0]], "mtp", draft_tokens=draft_tokens, room=11, eos=(8,))
-  assert out.token_BM.tolist() == [planted.run(10, 11), planted.run(1, 11)]
+  assert out.token_BM[:2].tolist() == [planted.run(10, 11), planted.run(1, 11)]
   rounds = -(-10 // (1 + draft_tokens))
-  assert out.accepted_B.tolist() == [10 - rounds] * 2
+  assert out.accepted_B[:2].tolist() == [10 - rounds] * 2
 
 
 def test_a_layer_that_predicts_what_the_model_does_draws_what_the_row_will():

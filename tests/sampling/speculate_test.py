@@ -146,14 +146,20 @@ def test_sampled_continuations_follow_the_exact_softmax(draft):
 
 
 def guessed(prompts, draft, **changes):
-  """Of the model that knows every successor for sure, so that every draft is right."""
-  given = {"temperature": 0.0, "draft_tokens": 3, "ngram": 2, "eos": (15,)} | changes
-  return draw(planted.params(40.0), planted.CFG, prompts, draft=draft, **given)
+  """Of the model that knows every successor for sure, so that every draft is right.
+
+  In a batch of ten prompts of fifteen tokens, the rest empty, so that XLA compiles one program.
+  """
+  given = {"temperature": 0.0, "draft_tokens": 3, "ngram": 2, "eos": (15,), "room": 13} | changes
+  limits = given.pop("limits", [given["room"]] * len(prompts))
+  spare = 10 - len(prompts)
+  whole, limits = [*prompts, *[[0] * 15] * spare], [*limits, *[0] * spare]
+  return draw(planted.params(40.0), planted.CFG, whole, limits=limits, draft=draft, **given)
 
 
 @pytest.mark.parametrize("draft", ["lookup", "mtp"])
 def test_a_planted_repetition_is_accepted_four_tokens_a_forward(draft):
-  out = guessed([planted.run(0, 6)], draft, room=13)
+  out = guessed([planted.run(0, 6)], draft)
   assert out.token_BM[0].tolist() == planted.run(2, 13)
   # The prefill draws 1 token, and each of 3 forwards its own and 3 drafts.
   assert (out.length_B[0], out.drafted_B[0], out.accepted_B[0]) == (13, 9, 9)
@@ -162,34 +168,37 @@ def test_a_planted_repetition_is_accepted_four_tokens_a_forward(draft):
 @pytest.mark.parametrize("draft", ["lookup", "mtp"])
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_limits_inside_a_run_of_drafts_are_exact(draft, temperature):
-  limits = [0, 1, 2, 3, 4, 5, 6, 7, 13]
-  prompts = [planted.run(0, 9)] * len(limits)
-  out = guessed(prompts, draft, limits=limits, room=13, temperature=temperature)
+  limits = [0, 1, 2, 3, 4, 5, 6, 7, 8, 13]
+  prompts = [planted.run(0, 15)] * len(limits)
+  out = guessed(prompts, draft, limits=limits, temperature=temperature)
   assert out.length_B.tolist() == limits
   assert not out.ended_B.any()
   for row, logp, limit in zip(out.token_BM, out.logp_BM, limits, strict=True):
-    assert row[:limit].tolist() == planted.run(1, 13)[:limit]
+    assert row[:limit].tolist() == planted.run(3, 13)[:limit]
     assert not row[limit:].any()
     assert not logp[limit:].any()
 
 
 @pytest.mark.parametrize("draft", ["lookup", "mtp"])
-@pytest.mark.parametrize("end", [10, 11, 13, 14])
-def test_nothing_is_drawn_behind_an_end_token_inside_a_run_of_drafts(draft, end):
+def test_nothing_is_drawn_behind_an_end_token_inside_a_run_of_drafts(draft):
   """The prefill's own token, and the first, third and last of the next forward."""
-  out = guessed([planted.run(9, 15), planted.run(0, 9)], draft, eos=(end,), room=13)
-  want = planted.run(10, 13)[: (end - 10) % 7 + 1]
-  assert want[-1] == end
-  assert out.length_B.tolist() == [len(want), 13]
-  assert out.ended_B.tolist() == [True, False]
-  assert out.token_BM[0].tolist() == want + [0] * (13 - len(want))
-  assert (out.logp_BM[0] != 0).sum() <= len(want)
-  assert out.token_BM[1].tolist() == planted.run(1, 13)  # its neighbour goes on
+  lengths = [1, 2, 4, 5]
+  prompts = [planted.run(15 - n, 15) for n in lengths]  # the n-th token behind it is 15
+  out = guessed([*prompts, planted.run(0, 9)], draft)
+  assert out.length_B.tolist() == [*lengths, 13, *[0] * 5]
+  assert out.ended_B[:5].tolist() == [True] * 4 + [False]
+  for prompt, n, row, logp in zip(prompts, lengths, out.token_BM, out.logp_BM):
+    want = planted.run(int(planted.NEXT[prompt[-1]]), n)
+    assert want[-1] == 15
+    assert 15 not in want[:-1]
+    assert row.tolist() == want + [0] * (13 - n)
+    assert (logp != 0).sum() <= n
+  assert out.token_BM[4].tolist() == planted.run(1, 13)  # their neighbour goes on
 
 
 def test_a_row_without_a_draft_goes_on_beside_one_that_has_them():
-  out = guessed([planted.run(0, 9), [9, 2, 4, 7, 1, 11]], "lookup", eos=(8,), room=6)
-  assert out.token_BM.tolist() == [planted.run(1, 6), planted.run(12, 6)]
+  out = guessed([planted.run(0, 9), [9, 2, 4, 7, 1, 15]], "lookup", limits=[6, 6])
+  assert out.token_BM[:2, :6].tolist() == [planted.run(1, 6), planted.run(9, 6)]
   assert out.accepted_B[0] > 0
   assert (out.drafted_B[1], out.accepted_B[1]) == (0, 0)
 

@@ -1,6 +1,7 @@
 """One optimiser step: any split into micro-batches is the one big batch; NaN is never applied."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -74,10 +75,11 @@ def numbers(metrics):
   return {name: float(x) for name, x in metrics.items()}
 
 
+accumulated = jax.jit(functools.partial(step.accumulate, rl.make_loss(CFG, GRPO, experts.OFF)))
+
+
 def added(batch, used):
-  loss = rl.make_loss(CFG, GRPO, experts.OFF)
-  run = jax.jit(lambda p, b, n: step.accumulate(loss, p, b, n))
-  return run(tiny.params(CFG), with_heat(batch), used)
+  return accumulated(tiny.params(CFG), with_heat(batch), used)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +113,7 @@ def test_micro_batches_that_are_not_in_use_may_hold_anything(whole):
 
 
 def test_a_step_without_any_sample_has_loss_zero_and_no_gradient():
-  batch, _ = assembled(64, 3)
+  batch, _ = assembled(64, 3, spare=2)
   grads, value, total = added(batch, 0)
   assert float(value) == 0
   assert float(total["count"]) == 0
@@ -126,6 +128,11 @@ def update_of(loss, cfg=CFG, **changes):
   return tx, jax.jit(step.make_update(loss, tx))
 
 
+@functools.cache
+def grpo_update(cfg=CFG, **changes):
+  return update_of(rl.make_loss(cfg, GRPO, experts.OFF), cfg, **changes)
+
+
 def equal(a, b):
   return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)))
 
@@ -135,7 +142,7 @@ def counters(made):
 
 
 def test_an_update_with_a_loss_of_nan_changes_nothing_but_the_count_of_them():
-  tx, update = update_of(rl.make_loss(CFG, GRPO, experts.OFF))
+  tx, update = grpo_update()
   batch, used = assembled(64, 3)
   broken = batch.replace(advantage_BL=np.where(batch.weight_BL > 0, np.nan, 0.0))
   good = update(state.init(tiny.params(CFG), tx), with_heat(batch), used)[0]
@@ -184,8 +191,7 @@ SLOW = [pytest.param({axis: 8}, marks=pytest.mark.slow) for axis in ("data", "fs
 @pytest.mark.parametrize("sizes", [*SLOW, {"data": 2, "fsdp": 2, "tensor": 2}], ids=str)
 def test_eight_devices_give_the_numbers_of_one(sizes):
   batch, used = assembled(64, 8, spare=1)
-  _, update = update_of(rl.make_loss(CFG, GRPO, experts.OFF))
-  tx = optimizer.make(tiny.adam(), transformer.specs(CFG))
+  tx, update = grpo_update()
   alone, wanted = update(state.init(tiny.params(CFG), tx), with_heat(batch), used)
   rules, mesh = sharding.FSDP_TENSOR, sharding.make_mesh(sizes)
   cfg = dataclasses.replace(CFG, rules=rules)
@@ -211,7 +217,7 @@ def test_the_computation_may_be_in_bfloat16_while_all_that_adds_up_is_float32(dt
   """Weights, moments, gradients and the loss; an update smaller than bfloat16 tells is not lost."""
   cfg = dataclasses.replace(CFG, dtype=dtype)
   batch, used = assembled(64, 3)
-  tx, update = update_of(rl.make_loss(cfg, GRPO, experts.OFF), cfg, learning_rate=1e-6)
+  tx, update = grpo_update(cfg, learning_rate=1e-6)
   before = state.init(tiny.params(cfg), tx)
   after, metrics = update(before, with_heat(batch), used)
   kinds = {x.dtype for x in jax.tree.leaves((after.params, after.opt, metrics["policy/loss"]))}
@@ -219,7 +225,7 @@ def test_the_computation_may_be_in_bfloat16_while_all_that_adds_up_is_float32(dt
   moved = after.params["embed_VD"] - before.params["embed_VD"]
   assert 1e-7 < float(jnp.abs(moved).max()) < 1e-5
   moments = optax.tree_utils.tree_get(after.opt, "mu")
-  tx, plain = update_of(rl.make_loss(CFG, GRPO, experts.OFF), learning_rate=1e-6)
+  tx, plain = grpo_update(CFG, learning_rate=1e-6)
   exact = plain(state.init(tiny.params(CFG), tx), with_heat(batch), used)[0]
   wanted = optax.tree_utils.tree_get(exact.opt, "mu")
   error = optax.tree.norm(jax.tree.map(jnp.subtract, moments, wanted)) / optax.tree.norm(wanted)

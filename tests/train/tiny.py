@@ -78,8 +78,14 @@ def model(**changes) -> config.ModelConfig:
   return config.ModelConfig(**(MODEL | {"ids": 384} | changes))
 
 
-def params(cfg, seed=0):
+@functools.cache
+def _drawn_params(cfg, seed):
   return state.initial_params(jax.random.key(seed), transformer.specs(cfg), None, None)
+
+
+def params(cfg, seed=0):
+  """Initial weights; XLA compiles a program for every drawing, so each is drawn once."""
+  return jax.tree.map(lambda x: x, _drawn_params(cfg, seed))
 
 
 def adam(**changes) -> optimizer.OptimizerConfig:
