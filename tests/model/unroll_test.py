@@ -19,6 +19,7 @@ def test_the_model_is_the_same(name):
   token_BL = np.arange(12, dtype=np.int32).reshape(2, 6)
   at_BL, one_BL = np.tile(np.arange(6, dtype=np.int32), (2, 1)), np.ones((2, 6), np.int32)
 
+  @tiny.jit
   def logits(p):
     out = transformer.forward(p, token_BL, at_BL, one_BL, cfg)
     return heads.logits(heads.matrix(p, cfg), out.hidden_BLD, cfg)
