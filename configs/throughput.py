@@ -72,13 +72,17 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
 
 
 def batch(a, longest: int) -> dict:
-  """A group's answers behind one prompt where all are as long; else eight rows at a time."""
+  """About eight answers at a time, behind one prompt where all are as long.
+
+  A mesh wants as many rows in a micro-batch as it cuts them in: microbatch_tokens.
+  """
   c = {"minibatches": 1, "share_prompts": True}  # attend="splash" needs False and no fork
   if a.lengths != "fixed":
     return c | {"row_tokens": longest, "microbatch_tokens": 8 * longest, "fork": ()}
   fork = a.prompt - 1, a.cap + 1
-  row = fork[0] + a.group * fork[1]
-  return c | {"row_tokens": row, "microbatch_tokens": row, "fork": fork}
+  row = fork[0] + min(a.group, 8) * fork[1]
+  rows = max(8 * longest // row, 1)
+  return c | {"row_tokens": row, "microbatch_tokens": rows * row, "fork": fork}
 
 
 def sampler(a) -> dict:

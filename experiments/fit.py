@@ -47,10 +47,10 @@ def lower(name: str, config, cfg, mesh, prompt: int) -> tuple[str, jax.stages.Lo
   shape = batch.rows, batch.row_tokens
   if name == "update":
     algorithm, mixture = grpo.GrpoConfig(**config.grpo), experts.ExpertsConfig(**config.experts)
-    updates = config.rl.rollouts * batch.minibatches
+    loop = rl.RlConfig(**config.rl)
+    updates = loop.rollouts * batch.minibatches
     tx = fit.optimiser(optimizer.OptimizerConfig(**config.optimizer, steps=updates), cfg)
-    count = config.rl.questions_per_rollout * algorithm.group // batch.minibatches
-    most = minibatch.capacity(count, batch.row_tokens, algorithm.group, batch)
+    most = rl.capacity(loop, algorithm, batch, batch.row_tokens)
     loss = rl.make_loss(cfg, algorithm, mixture)
     what = "up to {} micro-batches of {} rows x {:,} tokens".format(most, *shape)
     given = fit.given(batch, algorithm, most, cfg, mesh)
@@ -89,6 +89,7 @@ def main(config, given) -> bool:
   found, room = topology.devices(given.topology), topology.memory(given.topology)
   sizes, batch = dict(config.mesh), minibatch.BatchConfig(**config.batch)
   minibatch.check_attention(batch, config.runtime.attend)
+  minibatch.check_limit(max(limit for _, limit in config.rl.limit), batch)
   mesh, rules = sharding.make_mesh(sizes, found), sharding.FSDP_TENSOR
   sharding.check_rows(sizes, batch.rows, config.sampler.slots)
   cfg, fits = describe(config, rules), True

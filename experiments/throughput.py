@@ -11,7 +11,7 @@ A machine that has jax, flax, optax and numpy but not ml_collections runs settin
 resolved elsewhere; with --json it needs no rich either, and random weights need no files:
 
   python -m experiments.throughput --config=configs/throughput.py:model=qwen2.5-1.5b --save=big.json
-  python -m experiments.throughput --settings=big.json --set=work.cap=4096 --json
+  python -m experiments.throughput --settings=big.json --set=clock.repeats=9 --json
 """
 
 import contextlib
@@ -120,18 +120,21 @@ def costs(w: workload.Workload, found: floor.Rates) -> dict[str, dict]:
   """{part: tokens, FLOPs, and the seconds that it takes at least}."""
   cfg, work, lengths = w.model, w.work, synthetic.lengths(w.work)
   drawn, read = int(lengths.sum()), lengths + work.prompt
+  copies = work.answers - work.questions if w.batch.fork else 0  # of prompts, that are not run
+  tokens = int(read.sum()) - copies * (work.prompt - 1)
+  once = floor.forward(cfg, read) - copies * floor.forward(cfg, [work.prompt - 1])
   policies = (w.batch.minibatches > 1) + bool(w.grpo.kl)  # old, reference; see `rl.prepare`
   flops = {
     "sample": floor.decoding(cfg, work.prompt, lengths),
-    "score": policies * floor.forward(cfg, read),
-    "update": floor.training(cfg, read),
+    "score": policies * once,
+    "update": floor.training(once),
   }
   least = {part: amount / found.matmul for part, amount in flops.items()}
   step = decode(w, found)
   least["sample"] = step.total
-  tokens = {"sample": drawn, "score": policies and int(read.sum()), "update": int(read.sum())}
+  counted = {"sample": drawn, "score": policies and tokens, "update": tokens}
   made = {
-    part: {"tokens": tokens[part], "flops": flops[part], "floor_s": least[part]} for part in flops
+    part: {"tokens": counted[part], "flops": flops[part], "floor_s": least[part]} for part in flops
   }
   made["sample"]["decode_step"] = dataclasses.asdict(step)
   whole = {"flops": sum(flops.values()), "floor_s": sum(least.values())}

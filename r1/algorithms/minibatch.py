@@ -52,14 +52,15 @@ class BatchConfig:
     return self.microbatch_tokens // self.row_tokens
 
   @property
-  def slots(self) -> packing.Fork | None:
+  def layout(self) -> packing.Fork | None:
     """How every row forks."""
     return packing.Fork(*self.fork) if self.fork else None
 
 
 def _check_fork(cfg: BatchConfig) -> None:
-  if len(cfg.fork) != 2 or cfg.fork[0] < 0 or cfg.fork[1] < 1:
-    raise ValueError(f"fork={cfg.fork}: wanted (trunk, branch) in tokens, or () for none")
+  whole = all(type(tokens) is int for tokens in cfg.fork)
+  if not whole or len(cfg.fork) != 2 or cfg.fork[0] < 0 or cfg.fork[1] < 1:
+    raise ValueError(f"fork={cfg.fork}: wanted (trunk, branch) in whole tokens, or () for none")
   trunk, branch = cfg.fork
   if cfg.row_tokens <= trunk or (cfg.row_tokens - trunk) % branch:
     raise ValueError(
@@ -67,7 +68,10 @@ def _check_fork(cfg: BatchConfig) -> None:
       f"fork={cfg.fork}: {trunk} + n x {branch}"
     )
   if not cfg.share_prompts:
-    raise ValueError(f"fork={cfg.fork} with share_prompts=False: a trunk is a shared prompt")
+    raise ValueError(
+      f"fork={cfg.fork} with share_prompts=False: a trunk is a shared prompt; set share_prompts to "
+      "True or fork to ()"
+    )
   if cfg.minibatches > 1:
     raise ValueError(
       f"fork={cfg.fork} with minibatches={cfg.minibatches}: the shuffled rollout leaves few "
@@ -91,6 +95,15 @@ def check(count: int, cfg: BatchConfig) -> None:
     raise ValueError(
       f"{count} samples do not divide into minibatches={cfg.minibatches}; change "
       "questions_per_rollout, group or minibatches"
+    )
+
+
+def check_limit(answer: int, cfg: BatchConfig) -> None:
+  """Raises ValueError where answers of so many tokens fit no branch."""
+  if cfg.fork and answer >= cfg.fork[1]:
+    raise ValueError(
+      f"fork={cfg.fork}: a branch holds the prompt's last token and the answer, so answers of "
+      f"{answer} tokens want branches of {answer + 1}; change fork and row_tokens, or the limit"
     )
 
 
@@ -123,18 +136,20 @@ def kin(samples, question_B) -> list[packing.Kin]:
 
 
 def room(answer: int, cfg: BatchConfig) -> int:
-  """Tokens of the longest prompt that fits a row with an answer of so many tokens; 0 for none."""
-  if cfg.fork:
-    trunk, branch = cfg.fork
-    return trunk + 1 if answer < branch else 0
+  """Tokens of the longest prompt that fits a row with an answer of so many tokens; 0 for none.
+
+  See `check_limit` for the answers of rows that fork.
+  """
+  if cfg.layout:
+    return cfg.layout.trunk + 1  # its last token stands in the answer's branch
   return max(cfg.row_tokens - answer, 0)
 
 
 def capacity(count: int, longest: int, group: int, cfg: BatchConfig) -> int:
   """Micro-batches U that hold `count` sequences of `longest` tokens, whatever their lengths.
 
-  group: sequences that share a prompt, which `fork` counts on. Raises ValueError where one does
-  not fit a row.
+  group: sequences that share a prompt, which rows that fork count on; each fits a branch, see
+  `check_limit`. Raises ValueError where one does not fit a row that does not fork.
   """
   if cfg.fork:
     trunk, branch = cfg.fork
@@ -159,13 +174,14 @@ def pack(
   """
   family = kin(samples, question_B) if cfg.share_prompts else None
   lengths = [len(s.tokens) for s in samples]
-  if cfg.slots and family is not None:
-    placement = packing.place_forks(lengths, family, cfg.row_tokens, cfg.slots)
+  if cfg.layout:
+    assert family is not None, "a fork shares prompts"
+    placement = packing.place_forks(lengths, family, cfg.row_tokens, cfg.layout)
   else:
     placement = packing.place_families(lengths, family, cfg.row_tokens)
   if rows is None:
     rows = len(placement) + -len(placement) % cfg.rows
-  packed = packing.fill(sequences(samples), placement, cfg.row_tokens, rows, family, cfg.slots)
+  packed = packing.fill(sequences(samples), placement, cfg.row_tokens, rows, family, cfg.layout)
   return packed, placement, family
 
 
@@ -187,7 +203,7 @@ def score(
   parts = [logp.score(params, chunk, model_cfg, temperature) for chunk in chunks(packed, cfg.rows)]
   logp_BL = np.concatenate([np.asarray(part) for part in jax.device_get(parts)])
   logp_BL = np.where(packed.scored_BL, logp_BL, 0.0)
-  return packing.gather(logp_BL, placement, [len(s.tokens) for s in samples], family, cfg.slots)
+  return packing.gather(logp_BL, placement, [len(s.tokens) for s in samples], family, cfg.layout)
 
 
 def assemble(
@@ -212,7 +228,7 @@ def assemble(
   packed, placement, family = pack([samples[i] for i in kept], question_B[kept], cfg, rows)
 
   def spread(values):
-    return packing.spread(values, placement, cfg.row_tokens, rows, family, cfg.slots)
+    return packing.spread(values, placement, cfg.row_tokens, rows, family, cfg.layout)
 
   def per_sample(value_B):
     return spread([np.full(len(samples[i].tokens), value_B[i]) for i in kept])

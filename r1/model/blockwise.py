@@ -71,8 +71,8 @@ def blockwise(
   """Same contract as `attention.einsum`.
 
   block: tokens of a block; lengths are padded up to a multiple of it.
-  lead: the keys are so many others and then the queries' own tokens, in the same order; whole
-  blocks, where the keys are more than one. None: the keys may be any.
+  lead: the keys are so many others and then the queries' own tokens, in the same order; a multiple
+  of `block`, unless all keys fit in one. None: the keys may be any.
   """
   B, L, H, K = query_BLHK.shape
   N, W = value_BMNW.shape[2:]

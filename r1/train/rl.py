@@ -117,6 +117,7 @@ def check(
       f"max_tokens={algorithm.max_tokens} is below the limit of {longest} tokens; it is the "
       "longest answer that the run's schedule allows"
     )
+  minibatch.check_limit(longest, batch)
   most = max(longest, evaluation)
   engine.check(sampler, meshed=max(mesh.values()) > 1, prompt=1, limit=most)
   if sampler.cache_dtype and algorithm.sampler_cap is None:
@@ -172,7 +173,7 @@ def longest(
       raise ValueError(
         f"question {q.id!r} has {prompt} tokens, {max(room, 0)} fit: answers of {answer} "
         f"(rl.limit) share context={context} and row_tokens={batch.row_tokens} with it"
-        + (f", in slots of fork={batch.fork}" if batch.fork else "")
+        + (f" (a trunk takes all but one, fork={batch.fork})" if batch.fork else "")
         + f", and evaluation answers of {evaluation} (eval.limit) the context"
       )
     found = max(found, prompt)

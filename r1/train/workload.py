@@ -90,6 +90,7 @@ def check(work, batch, sampler, *, loop: bool, meshed: bool) -> None:
     raise ValueError(
       f"{work.questions} x {work.group} answers do not divide into minibatches={batch.minibatches}"
     )
+  minibatch.check_limit(work.cap, batch)
   if work.prompt > (room := minibatch.room(work.cap, batch)):
     raise ValueError(
       f"row_tokens={batch.row_tokens}, fork={batch.fork}: a row has room for prompts of {room} "

@@ -28,9 +28,9 @@ SMALL = {
   "letters.N": 1,
   "clock.warmup": 1,
   "clock.repeats": 2,
-  "batch.microbatch_tokens": 24,
 }
 ARG = "questions=2,group=2,prompt=4,cap=8"
+PLAIN = {"batch__fork": (), "batch__row_tokens": 12, "batch__microbatch_tokens": 48}
 # What an accelerator's image may lack.
 ABSENT = ("ml_collections", "tensorflow_datasets", "grain", "rich", "orbax", "tensorboardX")
 
@@ -57,7 +57,7 @@ def test_the_line_has_every_part_and_adds_up(capsys):
   parts = found["parts"]
   assert tuple(parts) == (*workload.PARTS, "step")
   assert found["tokens"] == 2 * 2 * 8
-  for name, tokens in {"sample": 32, "score": 48, "update": 48, "step": 32}.items():
+  for name, tokens in {"sample": 32, "score": 42, "update": 42, "step": 32}.items():
     part = parts[name]
     assert part["tokens"] == tokens
     assert len(part["seconds"]) == 2
@@ -71,8 +71,9 @@ def test_the_line_has_every_part_and_adds_up(capsys):
   for i in range(2):
     whole = sum(parts[name]["seconds"][i] for name in workload.PARTS)
     assert parts["step"]["seconds"][i] == pytest.approx(whole)
+  # Rows of 3 + 2 x 9 tokens.
   # 6 N a token at least, and the reference at 2 N: a rollout's only update scores no old policy.
-  assert parts["update"]["flops"] > 6 * found["active"] * 48
+  assert parts["update"]["flops"] > 6 * found["active"] * 42
   assert parts["score"]["flops"] == pytest.approx(parts["update"]["flops"] * 2 / 6)
   assert parts["sample"]["slot_utilisation"] == 1.0
 
@@ -80,7 +81,7 @@ def test_the_line_has_every_part_and_adds_up(capsys):
 @pytest.mark.parametrize(("kl", "minibatches"), [(0.0, 1), (0.04, 1), (0.0, 2), (0.04, 2)])
 def test_as_many_policies_are_counted_as_score(monkeypatch, kl, minibatches):
   """The floor of scoring is that of the programs that run."""
-  changes = {"grpo__kl": kl, "batch__minibatches": minibatches, "batch__microbatch_tokens": 48}
+  changes = {"grpo__kl": kl, "batch__minibatches": minibatches} | PLAIN
   w, state, ref = throughput.build(settings(**changes), None, None)
   samples, runs = workload.sample(w, state.policy, 0).samples, []
   score = logp.score
@@ -184,7 +185,7 @@ def test_saved_settings_run_where_most_packages_are_missing(tmp_path):
   assert len(json.loads(done.stdout.splitlines()[-1])["parts"]["step"]["seconds"]) == 1
 
 
-MESHED = {"mesh__data": 8, "sampler__slots": 8, "batch__microbatch_tokens": 96}
+MESHED = PLAIN | {"mesh__data": 8, "sampler__slots": 8, "batch__microbatch_tokens": 96}
 
 
 @pytest.mark.parametrize(
@@ -193,7 +194,7 @@ MESHED = {"mesh__data": 8, "sampler__slots": 8, "batch__microbatch_tokens": 96}
     ({"sampler__chunk": 0}, "chunk=0 must be >= 1"),
     ({"sampler__cache_tokens": 64}, "4 tokens and 8 new ones take 2 pages of 32 .* cache has 1"),
     ({"grpo__group": 1}, "a group of one has no baseline"),
-    ({"batch__minibatches": 3}, "2 x 2 answers do not divide into minibatches=3"),
+    (PLAIN | {"batch__minibatches": 3}, "2 x 2 answers do not divide into minibatches=3"),
     (MESHED, "in_flight=2 is for one device; with a mesh it must be 1"),
   ],
 )
