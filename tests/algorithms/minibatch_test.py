@@ -266,6 +266,13 @@ OPTIONS = (
 )
 
 
+@functools.cache
+def learner(algorithm, model_cfg):
+  """Gradient, loss and metrics of a step, compiled once per shape of its rows."""
+  loss = rl.make_loss(model_cfg, algorithm, experts.OFF)
+  return jax.jit(functools.partial(step.accumulate, loss))
+
+
 def learn(numbers, algorithm, model_cfg, share_prompts=True, batch_cfg=None):
   """(micro-batches in use, (gradient, loss, metrics)) of one step over the shared prompts."""
   samples, rng = shared_prompts(), np.random.default_rng(8)
@@ -283,8 +290,7 @@ def learn(numbers, algorithm, model_cfg, share_prompts=True, batch_cfg=None):
     cfg=batch_cfg or tiny.batch_config(64, 1, share_prompts=share_prompts),
     microbatches=8,
   )
-  loss = rl.make_loss(model_cfg, algorithm, experts.OFF)
-  run = jax.jit(functools.partial(step.accumulate, loss))
+  run = learner(algorithm, model_cfg)
   return used, run(tiny.params(model_cfg), (batch, np.ones(8, np.float32)), used)
 
 

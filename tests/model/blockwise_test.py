@@ -91,16 +91,20 @@ def forks(trunk, window=None):
   )
 
 
-@pytest.mark.parametrize("block", [2, 3, 7, 8, 64])
+@functools.cache
+def pulled_forks(trunk, window):
+  """The oracle's results and gradients."""
+  places = forks(trunk, window)
+  return tiny.jit(functools.partial(pull, attention.einsum))(attention_test.draw(places), places)
+
+
+@pytest.mark.parametrize("block", [2, 3, 8, 64])
 @pytest.mark.parametrize(("trunk", "window"), [(0, None), (1, None), (4, None), (5, None), (4, 3)])
 def test_rows_that_fork_equal_the_oracle_in_values_and_gradients(trunk, window, block):
   """Trunk and branch in one block of keys or in several, of a width that divides them or not."""
-  places = forks(trunk, window)
-  arrays = attention_test.draw(places)
-  want = tiny.jit(functools.partial(pull, attention.einsum))(arrays, places)
-  got = tiny.jit(functools.partial(pull, functools.partial(blockwise.rows, block=block)))(
-    arrays, places
-  )
+  places, want = forks(trunk, window), pulled_forks(trunk, window)
+  body = functools.partial(blockwise.rows, block=block)
+  got = tiny.jit(functools.partial(pull, body))(attention_test.draw(places), places)
   compare(got, want)
   assert all(np.abs(x).max() > 0.1 for x in want)
 
