@@ -23,7 +23,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
 
 
 def tiny(a) -> ml_collections.ConfigDict:
-  """Two CPU cores: 64 rollouts of 16 x 8 answers, 4 updates each."""
+  """Two CPU cores: 48 rollouts of 16 x 8 answers, 4 updates each."""
   c = ml_collections.ConfigDict()
   c.base = pretrain.get_config(f"tiny,seed={a.seed}")
   c.data = {
@@ -35,7 +35,7 @@ def tiny(a) -> ml_collections.ConfigDict:
   }
   c.rl = {
     "seed": a.seed + 1,
-    "rollouts": 64,
+    "rollouts": 48,
     "questions_per_rollout": 16,
     "template": "short",
     "limit": ((0, 108),),
