@@ -26,6 +26,7 @@ LAYERS = (
   "train",
   "evals",
   "report",
+  "stages",
 )
 TREES = ("r1", "experiments", "configs")
 FORBIDDEN_NAMES = {"utils.py", "util.py", "helpers.py", "misc.py"}

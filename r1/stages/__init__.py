@@ -1,0 +1,1 @@
+"""What the stages of the paper share: the loops that experiments compose."""
