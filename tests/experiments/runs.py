@@ -25,9 +25,13 @@ def changed(made, changes: dict, **more):
   return made
 
 
-def kill(patch, stage, made, folder, *, at: int):
-  """Runs `stage` until the metrics before checkpoint `at` are logged, and dies without it."""
-  save = stage.save
+def kill(patch, stage, made, folder, *, at: int, loop=None):
+  """Runs `stage` until the metrics before checkpoint `at` are logged, and dies without it.
+
+  loop: the module whose `save` writes the checkpoint, where that is not the stage itself.
+  """
+  loop = loop or stage
+  save = loop.save
 
   def save_until_killed(*given):
     *_, number, _, _ = given  # the setup and the score are last
@@ -36,7 +40,7 @@ def kill(patch, stage, made, folder, *, at: int):
     save(*given)
 
   with patch.context() as context:
-    context.setattr(stage, "save", save_until_killed)
+    context.setattr(loop, "save", save_until_killed)
     with pytest.raises(Killed):
       stage.main(made, folder)
   return folder

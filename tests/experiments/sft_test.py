@@ -14,6 +14,7 @@ from r1.algorithms import minibatch
 from r1.data import questions
 from r1.model import config, transformer
 from r1.sampling import rollout
+from r1.stages import imitate
 from r1.train import checkpoint, metrics, pretrain, state, workdir
 from tests.experiments import runs, tiny_run, tiny_sft
 from tests.sampling import settings
@@ -105,7 +106,7 @@ def test_the_same_seed_gives_the_same_bits(finished, tmp_path):
 @pytest.mark.slow
 def test_a_killed_run_continues_as_if_nothing_had_been(finished, patch, tmp_path, capsys):
   """The lines of the update that has no checkpoint are cut, and come again bit for bit."""
-  folder = runs.kill(patch, sft, tiny_sft.config(), tmp_path / "killed", at=2)
+  folder = runs.kill(patch, sft, tiny_sft.config(), tmp_path / "killed", at=2, loop=imitate)
   assert metrics.read(folder / "metrics.jsonl")[-1]["step"] == 2
   with (folder / "metrics.jsonl").open("a") as file:
     file.write('{"step": 3, "polic')
@@ -132,7 +133,7 @@ def test_the_best_checkpoint_is_that_of_the_lowest_held_out_loss(finished):
 
 
 def test_nan_in_a_row_stops_the_run_and_leaves_the_last_checkpoint(patch, tmp_path):
-  folder, assemble, calls = tmp_path / "nan", sft.objective.assemble, []
+  folder, assemble, calls = tmp_path / "nan", imitate.objective.assemble, []
   made = tiny_sft.config(sft__patience=2, sft__eval_every=0, sft__checkpoint_every=1)
 
   def poisoned(*given, **settings):
@@ -142,7 +143,7 @@ def test_nan_in_a_row_stops_the_run_and_leaves_the_last_checkpoint(patch, tmp_pa
     return batch.replace(weight_BL=batch.weight_BL * good), used
 
   with patch.context() as context:
-    context.setattr(sft.objective, "assemble", poisoned)
+    context.setattr(imitate.objective, "assemble", poisoned)
     with pytest.raises(FloatingPointError, match="in 2 updates in a row at update 3"):
       tiny_sft.start(made, folder)
   kept = checkpoint.read_folder(folder / "checkpoints")
@@ -222,7 +223,17 @@ def test_the_model_can_be_asked_and_answers_with_what_it_learned(finished):
     scores = minibatch.score(params, samples, model.cfg, cfg, 1.0, question_B=numbers)
     gaps.append(max(np.abs(x[s.prompt_length :] - s.logp).max() for s, x in zip(samples, scores)))
   assert gaps[0] < 1e-4 < 1e-2 < gaps[1]
-  given = types.SimpleNamespace(limit=20, temperature=1.0, top_p=1.0, seed=0)
+  given = types.SimpleNamespace(
+    limit=20,
+    temperature=1.0,
+    top_k=0,
+    top_p=1.0,
+    min_p=0.0,
+    draft="none",
+    draft_tokens=3,
+    ngram=3,
+    seed=0,
+  )
   assert list(sample.draw(workdir.load(finished), "short", "what is 3 + 4 ?", given))
 
 

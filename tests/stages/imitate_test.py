@@ -1,0 +1,81 @@
+"""The loop of the stages that imitate; tests/experiments/sft_test.py runs it from end to end."""
+
+import dataclasses
+import io
+import json
+
+import jax
+import pytest
+import rich.console
+
+from experiments import sft
+from r1.data import conversations
+from r1.model import config, transformer
+from r1.stages import imitate
+from r1.train import metrics, pretrain, state, workdir
+from tests.experiments import tiny_sft
+from tests.train import tiny
+
+
+def made(text, response="it is so"):
+  messages = (conversations.Message("user", text), conversations.Message("assistant", response))
+  return conversations.Conversation(messages=messages, origin="here:1")
+
+
+def newborn(model, world, opt, cfg, report):
+  """A base without a single step."""
+  tokenizer = pretrain.train_tokenizer(world, cfg)
+  model_cfg = config.ModelConfig(**model, ids=tokenizer.size)
+  specs = transformer.specs(model_cfg)
+  params = state.initial_params(jax.random.key(cfg.seed), specs, None, None)
+  return workdir.Model(model_cfg, tokenizer, params)
+
+
+def settings():
+  c = tiny_sft.config(sft__steps=2, sft__eval_every=0, sft__conversations=2)
+  return c, imitate.read(c)
+
+
+def data(parents=(), held=()):
+  train = [made(f"{i} + 1 ?") for i in range(4)]
+  return imitate.Data(train=train, held=list(held), parents=dict(parents))
+
+
+def test_a_stage_of_any_name_learns_and_tells_where_its_conversations_come_from(
+  patch, cache, tmp_path
+):
+  patch.setattr(pretrain, "train", newborn)
+  c, cfg = settings()
+  with imitate.session(c, cfg.batch.rows) as at:
+    parents = {"runs/dev2": "abc"}
+    setup, begun = imitate.build("cold_start", c, cfg, data(parents), tmp_path / "run", at)
+    assert setup.held == []
+    imitate.train(setup, begun)
+  papers = json.loads((tmp_path / "run" / "lineage.json").read_text())
+  assert papers["stage"] == "cold_start"
+  assert papers["parents"]["runs/dev2"] == "abc"
+  assert len(papers["parents"]) == 2, "the base beside it"
+  assert [r["step"] for r in metrics.read(tmp_path / "run" / "metrics.jsonl")] == [1, 2]
+  with pytest.raises(ValueError, match="belongs to a run of cold_start"):
+    sft.main(c, tmp_path / "run")
+  with (
+    imitate.session(c, cfg.batch.rows) as at,
+    pytest.raises(ValueError, match=r"began with parents .*abc.*now they are .*abd"),
+  ):
+    imitate.build("cold_start", c, cfg, data({"runs/dev2": "abd"}), tmp_path / "run", at)
+
+
+def test_conversations_that_do_not_fit_are_told_with_what_they_are():
+  _, cfg = settings()
+  said = rich.console.Console(file=io.StringIO(), width=200)
+  model_cfg = tiny.model(context=64)
+  model = workdir.Model(model_cfg, tiny.tokenizer(), {})
+  given = [made("1 + 1 ?"), made("1 + 2 ?", "b" * 200)]
+  cfg = dataclasses.replace(cfg, overlong="drop")
+  assert len(imitate.tokenize(given, "held-out conversations", model, cfg, said)) == 1
+  assert "1 of 2 held-out conversations are longer than 64 tokens" in said.file.getvalue()
+
+
+def test_a_schedule_that_cannot_be_is_refused_before_any_compute(no_compute):
+  with pytest.raises(ValueError, match=r"final=2\.0 must be in"):
+    imitate.read(tiny_sft.config(optimizer__final=2.0))
