@@ -20,6 +20,7 @@ class ModelConfig:
   ids: how many of the V rows the tokenizer knows; the rest are masked in sampler and trainer.
   stacks: homogeneous runs of layers, each scanned: (("dense", 3), ("moe", 58)); "moe" has experts.
   mtp: layers of multi-token prediction behind them, 0 or 1.
+  scalar: one number per token (a reward or value model) in place of next-token logits.
   context: the longest sequence in tokens that the model is asked to hold.
   windows: how many positions back each layer sees, itself included; 0 is all, () no limit at all.
   rope_pairs: rotated pairs are neighbours (latent attention only). rope_scaling: None for none.
@@ -51,6 +52,7 @@ class ModelConfig:
   ids: int
   stacks: tuple[tuple[str, int], ...]
   mtp: int
+  scalar: bool
   context: int
   windows: tuple[int, ...]
   attention: str
@@ -123,6 +125,8 @@ def _check_stacks(cfg) -> None:
     raise ValueError(f"windows={cfg.windows} of {layers} layers: wanted one each, 0 for no limit")
   if cfg.mtp not in (0, 1) or (cfg.mtp and cfg.windows):
     raise ValueError(f"mtp={cfg.mtp}: wanted 0 or 1, and 0 beside windows={cfg.windows}")
+  if cfg.mtp and cfg.scalar:
+    raise ValueError(f"mtp={cfg.mtp}: a model with a scalar head predicts no tokens; wanted 0")
   if ("moe" in dict(cfg.stacks)) != (cfg.moe is not None):
     raise ValueError(f"stacks={cfg.stacks} and moe={cfg.moe}: experts need both or neither")
   if cfg.moe is not None and not (0 < cfg.S <= cfg.E and cfg.X > 0):
@@ -135,6 +139,7 @@ def _check_stacks(cfg) -> None:
 PLAIN = {
   **dict.fromkeys("ACPWESXY", 0),
   "mtp": 0,
+  "scalar": False,
   "windows": (),
   "attention": "gqa",
   "absorb": True,

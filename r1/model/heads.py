@@ -1,4 +1,4 @@
-"""What stands on the hidden states: next-token logits, and log-probabilities in chunks."""
+"""What stands on the hidden states: next-token logits, log-probabilities in chunks, one number."""
 
 import dataclasses
 
@@ -10,8 +10,25 @@ from r1.model import attention, layers
 
 
 def matrix(params, cfg):
-  """The head_DV of this model: its own, or the embedding table turned over."""
+  """The head_DV of this model: its own, or the embedding table turned over.
+
+  Raises ValueError where the model has a scalar head in its place.
+  """
+  if cfg.scalar:
+    raise ValueError(
+      "the model has a scalar head (a reward or value model), so it predicts no tokens: give a "
+      "language model, such as the one that it was made from"
+    )
   return params["head_DV"] if "head_DV" in params or not cfg.tied else params["embed_VD"].T
+
+
+def scalar(params, hidden_BLD, cfg):
+  """value_BL, float32: one number per token, of a reward or value model (`cfg.scalar`)."""
+  if not cfg.scalar:
+    raise ValueError("the model has no scalar head; make one of it with models.with_scalar")
+  hidden_BLD = hidden_BLD.astype(jnp.float32)
+  value_BL = jnp.einsum("BLD,D->BL", hidden_BLD, params["scalar_D"].astype(jnp.float32))
+  return sharding.shard(value_BL, "BL", cfg.rules)
 
 
 def logits(head_DV, hidden_BLD, cfg):

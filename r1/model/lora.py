@@ -95,7 +95,8 @@ def merge_all(params: dict, cfg: LoraConfig) -> dict:
 
 
 def split(tree: dict) -> tuple[dict, dict]:
-  """(trained, frozen) of parameters or specs: adapters alone are trained where there are any."""
+  """(trained, frozen) of parameters or specs: where there are adapters, these and a scalar head."""
   if "lora" not in tree:
     return tree, {}
-  return {"lora": tree["lora"]}, {name: value for name, value in tree.items() if name != "lora"}
+  trained = {name: tree[name] for name in ("lora", "scalar_D") if name in tree}
+  return trained, {name: value for name, value in tree.items() if name not in trained}

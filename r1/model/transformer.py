@@ -27,7 +27,9 @@ class Output(struct.PyTreeNode):
 def specs(cfg) -> dict:
   """Every parameter of the model: its name is its shape, its axes and its sharding."""
   tree = spec.table("embed_VD", cfg) | spec.gain("norm_D", cfg)
-  if not cfg.tied:
+  if cfg.scalar:
+    tree |= {"scalar_D": spec.ParamSpec((cfg.D,), "D", "D", spec.zeros)}
+  elif not cfg.tied:
     tree |= spec.matrix("head_DV", cfg, "D")
   tree |= {name: spec.stack(block.specs(cfg, name), count) for name, count in cfg.stacks}
   tree |= {"mtp": mtp.specs(cfg)} if cfg.mtp else {}

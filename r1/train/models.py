@@ -153,6 +153,23 @@ def adapt(model: workdir.Model, cfg: lora.LoraConfig, *, mesh, seed: int) -> wor
   return workdir.Model(model_cfg, model.tokenizer, model.params | adapters)
 
 
+def with_scalar(model: workdir.Model, *, mesh) -> workdir.Model:
+  """A reward or value model with this policy's layers: a scalar head of zeros in place of its own.
+
+  Adapters are added to the weights for good. One that has a scalar head already stays as it is.
+  """
+  if model.cfg.scalar:
+    return model
+  cfg, params = model.cfg, model.params
+  if cfg.lora is not None:
+    cfg, params = dataclasses.replace(cfg, lora=None), lora.merge_all(params, cfg.lora)
+  cfg = dataclasses.replace(cfg, scalar=True, mtp=0)
+  head = {"scalar_D": transformer.specs(cfg)["scalar_D"]}
+  kept = {name: value for name, value in params.items() if name not in ("head_DV", "mtp")}
+  made = state.initial_params(jax.random.key(0), head, mesh, cfg.rules)
+  return workdir.Model(cfg, model.tokenizer, kept | made)
+
+
 def need(cfg, dtype: str, mesh) -> str:
   """One line: what the weights take, in all and on each device.
 

@@ -34,7 +34,8 @@ RECORDS = {"rope_scaling": rope.Scaling, "moe": moe.Routing, "lora": lora.LoraCo
 
 def read_config(path: pathlib.Path, rules) -> model_config.ModelConfig:
   """The inverse of what `describe` writes into model.json."""
-  fields = json.loads(path.read_text())
+  # Models written before there were scalar heads have none.
+  fields = {"scalar": False} | json.loads(path.read_text())
   fields["stacks"] = tuple((name, count) for name, count in fields["stacks"])
   fields["windows"] = tuple(fields["windows"])
   for name, record in RECORDS.items():

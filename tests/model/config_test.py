@@ -28,6 +28,7 @@ from tests.model import tiny
     ({"stacks": (("a", 0),)}, "and a layer at least"),
     ({"mtp": 2}, "mtp=2: wanted 0 or 1"),
     ({"mtp": 1, "windows": (4, 0)}, r"mtp=1: wanted 0 or 1, and 0 beside windows=\(4, 0\)"),
+    ({"mtp": 1, "scalar": True}, "mtp=1: a model with a scalar head predicts no tokens"),
     ({"attention": "mla", "P": 4, "C": 8}, "W=0: latent attention needs all of them"),
     ({"attention": "mla", "P": 3}, "rotary embedding needs an even width, this is 3"),
     ({"attention": "mla", "P": 4, "C": 8, "W": 8, "qk_norm": True}, "qk_norm is of grouped-query"),

@@ -109,6 +109,23 @@ def test_the_entropy_of_equal_logits_is_the_log_of_the_ids_and_has_no_gradient()
   assert not drawn["head_DV"].any()
 
 
+def test_the_scalar_head_is_a_product_in_float32_by_hand():
+  # 3 * 2 + (-1) * 0.5 = 5.5; in bfloat16 256 + 1 would be 256.
+  cfg = tiny.config(D=2, scalar=True, dtype="bfloat16")
+  hidden_BLD = jnp.array([[[3.0, -1.0], [256.0, 2.0]]], jnp.bfloat16)
+  value_BL = heads.scalar({"scalar_D": jnp.array([2.0, 0.5])}, hidden_BLD, cfg)
+  assert value_BL.dtype == jnp.float32
+  np.testing.assert_array_equal(value_BL, [[5.5, 513.0]])
+
+
+def test_either_head_says_what_the_other_kind_of_model_lacks():
+  hidden_BLD, target_BL = draw(tiny.config())
+  with pytest.raises(ValueError, match="it predicts no tokens: give a language model"):
+    heads.logp({}, hidden_BLD, target_BL, tiny.config(scalar=True), 1.0)
+  with pytest.raises(ValueError, match="the model has no scalar head"):
+    heads.scalar(tiny.params(tiny.config()), hidden_BLD, tiny.config())
+
+
 def test_targets_of_another_length_are_refused():
   cfg = tiny.config()
   hidden_BLD, target_BL = draw(cfg)

@@ -136,6 +136,11 @@ def test_merged_for_good_the_model_computes_the_same():
   assert np.abs(tiny.alone(tokens, plain, params) - want_LD).max() > 0.1
 
 
+def test_split_trains_a_new_scalar_head_beside_the_adapters():
+  tree = {"lora": {"a": 1}, "scalar_D": 2, "norm_D": 3}
+  assert lora.split(tree) == ({"lora": {"a": 1}, "scalar_D": 2}, {"norm_D": 3})
+
+
 def test_split_trains_the_adapters_alone_where_there_are_any():
   for tree in (tiny.params(QWEN), transformer.specs(QWEN)):
     trained, frozen = lora.split(tree)

@@ -44,6 +44,16 @@ def test_the_parameters_of_each_variant_are_those_of_its_family():
   assert names["llama"] == common | {"head_DV"}
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_scalar_head_of_zeros_takes_the_place_of_the_head(tied):
+  specs = transformer.specs(tiny.config(tied=tied, scalar=True))
+  common = set(transformer.specs(tiny.config(tied=True)))
+  assert set(specs) == common | {"scalar_D"}
+  drawn = spec.materialize(jax.random.key(0), {"scalar_D": specs["scalar_D"]})["scalar_D"]
+  assert drawn.shape == (16,)
+  assert not drawn.any()
+
+
 def test_the_number_of_parameters_by_hand():
   # Per layer: norms 16 + 16, q 16*4*8, k and v 16*2*8 each, o 4*8*16, biases 32 + 16 + 16,
   # MLP 3 * 16 * 24; two layers, the table 32 * 16 and the last norm 16.

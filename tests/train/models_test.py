@@ -1,5 +1,6 @@
 """A model from a workdir, a checkpoint, a preset or a download; all else is refused."""
 
+import dataclasses
 import json
 import shutil
 import sys
@@ -264,6 +265,34 @@ def test_adapters_are_added_and_change_nothing_yet(weights):
   given = token_BL, token_BL, np.ones_like(token_BL)
   one, other = (transformer.forward(m.params, *given, m.cfg) for m in (plain, model))
   np.testing.assert_array_equal(one.hidden_BLD, other.hidden_BLD)
+
+
+def test_a_scalar_model_keeps_the_layers_and_drops_what_predicts_tokens():
+  cfg, params = checkpoints.model("tiny-deepseek-v3")
+  assert {"head_DV", "mtp"} <= set(params)
+  made = models.with_scalar(workdir.Model(cfg, tiny.tokenizer(), params), mesh=None)
+  assert (made.cfg.scalar, made.cfg.mtp) == (True, 0)
+  assert spec.flatten(made.params).keys() == spec.flatten(transformer.specs(made.cfg)).keys()
+  kept = {name: value for name, value in made.params.items() if name != "scalar_D"}
+  assert all(params[name] is value for name, value in kept.items())
+  assert not made.params["scalar_D"].any()
+  assert models.with_scalar(made, mesh=None) is made
+
+
+def test_a_scalar_model_has_the_adapters_of_its_policy_in_its_weights(weights):
+  adapters = lora.LoraConfig(rank=2, alpha=4.0, pattern=r"\w+/attn/[qkv]_\w+")
+  plain = workdir.Model(tiny.model(), tiny.tokenizer(), weights)
+  model = models.adapt(plain, adapters, mesh=None, seed=3)
+  flat = spec.flatten(model.params)
+  noise = lambda path, x: x + 0.1 if path.startswith("lora/") else x
+  tuned = spec.unflatten({path: noise(path, x) for path, x in flat.items()})
+  made = models.with_scalar(dataclasses.replace(model, params=tuned), mesh=None)
+  assert made.cfg.lora is None
+  token_BL = np.arange(12, dtype=np.int32)[None]
+  given = token_BL, token_BL, np.ones_like(token_BL)
+  one = transformer.forward(tuned, *given, model.cfg).hidden_BLD
+  other = transformer.forward(made.params, *given, made.cfg).hidden_BLD
+  np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
 def test_a_mesh_that_the_model_does_not_divide_over_is_named():

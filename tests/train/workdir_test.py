@@ -39,6 +39,15 @@ def test_a_model_is_loaded_onto_a_mesh(folder):
   jax.tree.map(np.testing.assert_array_equal, model.params, tiny.params(CFG, seed=2))
 
 
+def test_a_scalar_model_comes_back_and_a_description_from_before_there_were_any(tmp_path):
+  workdir.describe(tmp_path, tiny.model(scalar=True), tiny.tokenizer())
+  path = tmp_path / "model.json"
+  assert workdir.read_config(path, None) == tiny.model(scalar=True)
+  fields = json.loads(path.read_text())
+  path.write_text(json.dumps({name: x for name, x in fields.items() if name != "scalar"}))
+  assert workdir.read_config(path, None) == CFG
+
+
 def test_the_rules_of_a_mesh_are_not_written_down(tmp_path):
   workdir.describe(tmp_path, tiny.model(rules=sharding.FSDP_TENSOR), tiny.tokenizer())
   fields = json.loads((tmp_path / "model.json").read_text())

@@ -20,6 +20,7 @@ FAMILIES = {
   "deepseek_v3": "DeepseekV3ForCausalLM",
 }
 LATENT = ("deepseek_v2", "deepseek_v3")
+LANGUAGE, SCALAR = "ForCausalLM", "ForSequenceClassification"  # how an architecture's name ends
 
 # Fields that say nothing about the forward pass.
 SILENT = """_attn_implementation_autoset _name_or_path architectures auto_map aux_loss_alpha
@@ -129,9 +130,10 @@ def parse(raw: dict, runtime: dict, *, mtp: bool = True) -> model_config.ModelCo
     "o_bias": bool(raw.get("attention_bias", False)),
     "feed_bias": bool(raw.get("mlp_bias", False)),
     "qk_norm": family == "qwen3",
+    "scalar": _scalar(raw),
   }
   if family in LATENT:
-    fields |= _latent(raw, family, layers, mtp)
+    fields |= _latent(raw, family, layers, mtp and not fields["scalar"])
   return model_config.ModelConfig(**fields | runtime)
 
 
@@ -160,6 +162,19 @@ def check(raw: dict) -> str:
   if not isinstance(raw.get("rms_norm_eps"), float):
     raise ValueError(f"config.json: rms_norm_eps={raw.get('rms_norm_eps')!r}, wanted a number")
   return family
+
+
+def _scalar(raw: dict) -> bool:
+  """Is this a model with one number per sequence? Raises ValueError where there are several."""
+  if not any(name.endswith(SCALAR) for name in raw.get("architectures") or ()):
+    return False
+  labels = raw.get("id2label")
+  if not isinstance(labels, dict) or len(labels) != 1:
+    raise ValueError(
+      f"config.json: id2label={labels!r}; a scalar head wants one label (num_labels 1), as "
+      '{"0": "LABEL_0"}'
+    )
+  return True
 
 
 def _check_sizes(raw: dict, names: Iterable[str]) -> None:

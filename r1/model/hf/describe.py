@@ -31,6 +31,9 @@ def describe(cfg: model_config.ModelConfig, dtype: str) -> dict:
     "torch_dtype": dtype,
     "use_cache": True,
   }
+  if cfg.scalar:
+    name = config.FAMILIES[family].replace(config.LANGUAGE, config.SCALAR)
+    raw |= {"architectures": [name], "id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
   if family in config.LATENT:
     return raw | _describe_latent(cfg, family)
   if family != "qwen2":

@@ -49,7 +49,10 @@ def export(
   files = {} if tokenizer is None else dict(tokenizer.files)
   if tokenizer is not None:
     raw |= {"bos_token_id": tokenizer.bos, "eos_token_id": _one_or_many(tokenizer.eos)}
-    files.setdefault("generation_config.json", _json(_generation(tokenizer)))
+    if cfg.scalar:  # transformers finds the last token of a padded row by this id
+      raw |= {"pad_token_id": tokenizer.pad}
+    else:
+      files.setdefault("generation_config.json", _json(_generation(tokenizer)))
   return write.checkpoint(folder, shards, values, files | {"config.json": _json(raw)})
 
 

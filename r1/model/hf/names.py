@@ -77,12 +77,13 @@ TOP = {
   "embed_VD": "model.embed_tokens.weight",
   "norm_D": "model.norm.weight",
   "head_DV": "lm_head.weight",
+  "scalar_D": "score.weight",
 }
 MTP = {"embed_norm_D": "enorm.weight", "hidden_norm_D": "hnorm.weight"}
 MTP |= {"norm_D": "shared_head.norm.weight"}
-# Stays float32 beside weights of any type, here as in published checkpoints: it adds to scores in
-# float32 that lie close together.
-EXACT = "router_bias_E"
+# Stay float32 beside weights of any type: the bias, as in published checkpoints, because it adds to
+# scores in float32 that lie close together; the scalar head because it is new, small and trained.
+EXACT = ("router_bias_E", "scalar_D")
 
 
 def tensors(cfg) -> list[Tensor]:
@@ -201,7 +202,7 @@ def box(tensor: Tensor, path: str, cut: Sequence[slice], specs: dict):
     rows, columns = at[0], at[1]
     read[1] = at[1]
   else:
-    rows = _range(read[0], math.prod(outputs[1:]))
+    rows = _range(read[0], math.prod(outputs[1:])) if outputs else slice(0, 1)
     columns = _range(read[len(outputs)], math.prod(inputs[1:])) if inputs else None
   inside = tuple(slice(c.start - r.start, c.stop - r.start) for c, r in zip(at, read))
   shape_read = [r.stop - r.start for r in read]

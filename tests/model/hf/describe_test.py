@@ -53,6 +53,13 @@ def test_every_variant_comes_back(name, changes):
   assert config.parse(describe.describe(cfg, "float32"), RUNTIME) == cfg
 
 
+@pytest.mark.parametrize("labels", [None, {"0": "safe", "1": "unsafe"}])
+def test_a_classifier_of_several_labels_is_refused_with_its_labels(labels):
+  names = {"architectures": ["Qwen2ForSequenceClassification"], "id2label": labels}
+  with pytest.raises(ValueError, match=r"id2label=.* a scalar head wants one label"):
+    parse("tiny-qwen2", **names)
+
+
 def test_what_no_family_computes_is_refused():
   second, third = parse("tiny-deepseek-v2"), parse("tiny-deepseek-v3")
   routing = dataclasses.replace

@@ -1,5 +1,6 @@
 """Models as checkpoints: they come back bit for bit, and transformers computes the same."""
 
+import dataclasses
 import json
 import logging
 
@@ -11,7 +12,7 @@ from configs import common
 from r1 import sharding, spec
 from r1.evals import forward
 from r1.model import config as model_config
-from r1.model import lora, transformer
+from r1.model import lora, presets, transformer
 from r1.model.hf import config, export, load, safetensors
 from r1.text import hf_tokenizer
 from tests.model.hf import checkpoints
@@ -108,6 +109,50 @@ def test_the_default_model_is_a_qwen3_with_an_output_bias_of_zeros(tmp_path):
   assert cfg_found.o_bias
   assert not found["dense"]["attn"].pop("o_bias_D").any()
   jax.tree.map(np.testing.assert_array_equal, found, params)
+
+
+def classifier(name, **changes):
+  """(config, parameters) of a tiny preset with a scalar head."""
+  cfg = dataclasses.replace(checkpoints.model(name, **changes)[0], scalar=True, mtp=0)
+  return cfg, checkpoints.parameters(cfg)
+
+
+@pytest.mark.parametrize("name", checkpoints.TINY)
+def test_a_model_with_a_scalar_head_is_a_sequence_classifier_of_one_label(tmp_path, name):
+  """transformers keeps the head as `score.weight` [labels, D], without a bias."""
+  family = presets.RAW[name]["model_type"]
+  names = [config.FAMILIES[family].replace("ForCausalLM", "ForSequenceClassification")]
+  cfg, params = classifier(name)
+  write(tmp_path / "model", cfg, params, dtype="bfloat16")
+  raw, stored = config.read(tmp_path / "model"), checkpoints.tensors(tmp_path / "model")
+  assert raw["architectures"] == names
+  assert raw["id2label"] == {"0": "LABEL_0"}
+  assert "lm_head.weight" not in stored
+  np.testing.assert_array_equal(stored["score.weight"], np.asarray(params["scalar_D"])[None])
+  found, cfg_found = read(tmp_path / "model")
+  assert cfg_found == cfg
+  np.testing.assert_array_equal(found["scalar_D"], params["scalar_D"])  # not rounded to bfloat16
+
+
+def test_a_scalar_head_on_a_mesh_is_read_and_written_as_the_whole_is(tmp_path):
+  cfg, params = classifier("tiny-llama")
+  write(tmp_path / "whole", cfg, params)
+  mesh, rules = sharding.make_mesh({"fsdp": 8}), sharding.FSDP_TENSOR
+  raw = config.read(tmp_path / "whole")
+  found = load.load(tmp_path / "whole", raw, cfg, dtype="float32", mesh=mesh, rules=rules)
+  assert found["scalar_D"].sharding.shard_shape((cfg.D,)) == (cfg.D // 8,)
+  np.testing.assert_array_equal(found["scalar_D"], params["scalar_D"])
+  write(tmp_path / "parts", cfg, found)
+  for file in ("config.json", "model.safetensors"):
+    assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "parts" / file).read_bytes()
+
+
+def test_a_padded_row_of_a_sequence_classifier_is_told_by_the_padding_s_id(tmp_path):
+  tokenizer = tiny_train.tokenizer()
+  cfg, params = classifier("tiny-llama", vocab_size=tokenizer.size)
+  write(tmp_path / "model", cfg, params, tokenizer)
+  assert config.read(tmp_path / "model")["pad_token_id"] == tokenizer.pad
+  assert not (tmp_path / "model" / "generation_config.json").exists()
 
 
 # Files --------------------------------------------------------------------------------------------
