@@ -232,6 +232,7 @@ def test_the_model_can_be_asked_and_answers_with_what_it_learned(finished):
     draft="none",
     draft_tokens=3,
     ngram=3,
+    stop=(),
     seed=0,
   )
   assert list(sample.draw(workdir.load(finished), "short", "what is 3 + 4 ?", given))

@@ -67,13 +67,14 @@ def test_a_stage_of_any_name_learns_and_tells_where_its_conversations_come_from(
 
 def test_conversations_that_do_not_fit_are_told_with_what_they_are():
   _, cfg = settings()
-  said = rich.console.Console(file=io.StringIO(), width=200)
+  written = io.StringIO()
+  said = rich.console.Console(file=written, width=200)
   model_cfg = tiny.model(context=64)
   model = workdir.Model(model_cfg, tiny.tokenizer(), {})
   given = [made("1 + 1 ?"), made("1 + 2 ?", "b" * 200)]
   cfg = dataclasses.replace(cfg, overlong="drop")
   assert len(imitate.tokenize(given, "held-out conversations", model, cfg, said)) == 1
-  assert "1 of 2 held-out conversations are longer than 64 tokens" in said.file.getvalue()
+  assert "1 of 2 held-out conversations are longer than 64 tokens" in written.getvalue()
 
 
 def test_a_schedule_that_cannot_be_is_refused_before_any_compute(no_compute):
