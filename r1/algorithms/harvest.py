@@ -119,6 +119,11 @@ def _unlike(thought: str, question: records.Question, cfg: FilterConfig) -> str 
   return None
 
 
+def evaluation(questions: Sequence[records.Question], cfg: FilterConfig) -> overlap.Index:
+  """The index of what may not be overlapped: the questions that models will be judged by."""
+  return overlap.index([question.prompt for question in questions], cfg.overlap)
+
+
 def sift(
   questions: Sequence[records.Question],
   texts: Sequence[str],
@@ -129,8 +134,9 @@ def sift(
   """What stays of the answers, and a reason for each that does not.
 
   questions, texts, faults: one per answer, those of a question in the order sampled; a fault is
-  that of `fault`, or any other of REASONS. What is judged here lies between answers: overlap with
-  evaluation questions, copies, and more than `most` of one question, of which the first are kept.
+  that of `fault`, or any other of REASONS. evaluated: see `evaluation`. What is judged here lies
+  between answers: overlap with evaluation questions, copies, and more than `most` of one question,
+  of which the first are kept.
   """
   kept, reasons = [], []
   seen: set[Hashable] = set()

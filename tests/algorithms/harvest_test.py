@@ -25,7 +25,8 @@ def fault(text, verdict="right", asked=EN, truncated=False, readable=lambda q, r
 def sift(rows, evaluated=NOBODY, **changes):
   """rows: (question, text, fault) each."""
   cfg = dataclasses.replace(CFG, **changes)
-  return harvest.sift(*([row[i] for row in rows] for i in range(3)), cfg, evaluated)
+  asked, texts, faults = ([row[i] for row in rows] for i in range(3))
+  return harvest.sift(asked, texts, faults, cfg, evaluated)
 
 
 def test_a_good_answer_has_no_fault_in_either_language():
@@ -114,7 +115,7 @@ def test_a_faulty_answer_takes_no_place_of_a_good_one():
 
 def test_ten_words_of_an_evaluation_question_in_prompt_or_answer_are_seen():
   asked = dataclasses.replace(EN, id="d", prompt="what is 3 + 4 - 2 + 9 + 5 ?")
-  evaluated = overlap.index([asked.prompt, "what is 3 + 4 ?"], 10)
+  evaluated = harvest.evaluation([asked, EN], CFG)
   quoting = GOOD.replace("first", "it was: what is 3 + 4 - 2 + 9 + 5, and")
   fresh = dataclasses.replace(EN, id="e", prompt="what is 1 + 1 ?")
   found = sift(
