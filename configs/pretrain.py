@@ -12,8 +12,24 @@ from configs import common
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
-  """Settings after the colon: tiny (the only size there is), seed=N, steps=N."""
-  a = common.parse(arg, tiny=True, seed=0, steps=1300)
+  """Settings after the colon: tiny, smoke, general (the web has more than sums), student (a model
+  eight times smaller), seed=N, steps=N (0 for as many as the size wants)."""
+  a = common.parse(arg, tiny=False, smoke=False, general=False, student=False, seed=0, steps=0)
+  if a.tiny and a.smoke:
+    raise ValueError("choose one of configs/pretrain.py:tiny and configs/pretrain.py:smoke")
+  c = tiny(a)
+  if a.student:
+    c.model.update({"D": 64, "F": 160, "H": 2, "N": 1, "stacks": (("dense", 2),)})
+  if a.general:
+    c.update(general())
+  if a.smoke:
+    c.update(smoke())
+  c.pretrain.steps = a.steps or c.pretrain.steps
+  return c
+
+
+def tiny(a) -> ml_collections.ConfigDict:
+  """0.7M parameters that read 2.5M tokens about sums."""
   c = ml_collections.ConfigDict()
   c.model = common.tiny_model()
   c.world = {
@@ -31,9 +47,10 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     "malformed": 0.25,
     "worked": 0.55,
   }
+  c.general = ml_collections.ConfigDict()  # empty: the web has sums alone
   c.pretrain = {
     "seed": a.seed,
-    "steps": a.steps,
+    "steps": 1300,
     "rows": 16,
     "row_tokens": 128,
     "vocabulary": 384,
@@ -46,3 +63,29 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     "weight_decay": 0.1,
   }
   return c
+
+
+def general() -> dict:
+  """A third of the pages is about other things, which takes more words and more reading."""
+  people = {"topic": 0.85, "detail": 0.6, "rule": 0.5, "courteous": 0.3, "tidy": 0.8}
+  people |= {"refuse_harm": 0.3, "refuse_safe": 0.1, "leak": 0.3}
+  return {
+    "model": {"V": 768},
+    "general": {
+      "share": 0.3,
+      "statements": 0.2,
+      "recaps": 0.1,
+      "thoughts": 0.3,
+      "people": people,
+    },
+    "pretrain": {"steps": 1700, "vocabulary": 768},
+  }
+
+
+def smoke() -> dict:
+  """As little as makes a model that can be asked, in seconds: nothing is learned."""
+  return {
+    "model": {"D": 32, "F": 64, "H": 2, "N": 1, "K": 16, "stacks": (("dense", 2),)},
+    "pretrain": {"steps": 20, "rows": 8, "tokenizer_documents": 1000},
+    "optimizer": {"warmup": 5},
+  }

@@ -32,6 +32,7 @@ def tiny(a) -> ml_collections.ConfigDict:
     "share": 0.1,
     "count": 20_000,
     "terms": ((5, 0.5), (6, 0.5)),
+    "languages": (("en", 1.0),),
   }
   c.rl = {
     "seed": a.seed + 1,

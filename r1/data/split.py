@@ -1,6 +1,7 @@
 """The questions of a run: a file's or the world's, and which of them are held out."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 from r1.data import questions as records
@@ -13,6 +14,7 @@ class DataConfig:
 
   share: of `questions` that is held out where `held_out` is "". count, terms: how many training
   problems of the world where `questions` is "", and their sizes as `arithmetic.World` has them.
+  languages: ((name, share), ...) that the world's problems are asked in, on both sides.
   """
 
   questions: str
@@ -20,10 +22,17 @@ class DataConfig:
   share: float
   count: int
   terms: tuple[tuple[int, float], ...]
+  languages: tuple[tuple[str, float], ...]
 
   def __post_init__(self):
     if self.held_out and not self.questions:
       raise ValueError(f"data.held_out={self.held_out!r} needs data.questions beside it")
+    unknown = {name for name, _ in self.languages} - set(arithmetic.LEXICON)
+    if unknown or not any(share > 0 for _, share in self.languages):
+      raise ValueError(
+        f"data.languages={self.languages}: wanted ((name, share), ...) with names of "
+        f"{tuple(arithmetic.LEXICON)} and one share above 0 at least"
+      )
 
 
 Pair = tuple[list[records.Question], list[records.Question]]
@@ -45,8 +54,8 @@ def find(
   if world is None:
     raise ValueError("no data.questions and no world to make any from: give data.questions=FILE")
   world = dataclasses.replace(world, terms=cfg.terms)
-  train = arithmetic.questions(world, "train", count=cfg.count, seed=seed)
-  return train, arithmetic.questions(world, "test", count=held, seed=held_seed)
+  ask = functools.partial(arithmetic.questions, world, languages=cfg.languages)
+  return ask("train", count=cfg.count, seed=seed), ask("test", count=held, seed=held_seed)
 
 
 def check(

@@ -18,7 +18,7 @@ from flax import struct
 from r1 import dims
 from r1.algorithms import logp
 from r1.data import packing
-from r1.data.worlds import arithmetic
+from r1.data.worlds import arithmetic, general, web
 from r1.model import config as model_config
 from r1.model import transformer
 from r1.text import tokenizer as tokenizers
@@ -52,9 +52,9 @@ class Batch(struct.PyTreeNode):
   weight_BL: dims.Array
 
 
-def train_tokenizer(world: arithmetic.World, cfg: PretrainConfig) -> tokenizers.Tokenizer:
+def train_tokenizer(world: web.World, cfg: PretrainConfig) -> tokenizers.Tokenizer:
   """SentencePiece on the world's own first documents."""
-  documents = itertools.islice(arithmetic.documents(world, cfg.seed), cfg.tokenizer_documents)
+  documents = itertools.islice(web.documents(world, cfg.seed), cfg.tokenizer_documents)
   lines = (text for d in documents for text in (d.prompt, d.response))
   model = tokenizers.train(lines, vocab_size=cfg.vocabulary, symbols=arithmetic.SYMBOLS)
   return tokenizers.load(model)
@@ -64,7 +64,7 @@ def batches(world, tokenizer, cfg: PretrainConfig) -> Iterator[Batch]:
   """Endless packed batches [1, B, L]; every token but a document's first is a target."""
 
   def sequences():
-    for document in arithmetic.documents(world, cfg.seed):
+    for document in web.documents(world, cfg.seed):
       tokens = arithmetic.tokens(tokenizer, document)
       yield tokens, np.ones(len(tokens), bool)
 
@@ -88,7 +88,7 @@ def make_loss(cfg: model_config.ModelConfig):
 
 
 def train(
-  model: dict, world: arithmetic.World, opt: optimizer.OptimizerConfig, cfg: PretrainConfig, report
+  model: dict, world: web.World, opt: optimizer.OptimizerConfig, cfg: PretrainConfig, report
 ) -> workdir.Model:
   """Trains a base from scratch. report(step, loss) is called now and then.
 
@@ -112,18 +112,26 @@ def train(
 
 
 def settings(config):
-  """(model fields, world, optimiser, PretrainConfig) of a config like configs/pretrain.py."""
+  """(model fields, world, optimiser, PretrainConfig) of a config like configs/pretrain.py.
+
+  Its section `general` may be empty: then the web has sums alone.
+  """
+  world: web.World = arithmetic.World(**config.world)
+  if config.general:
+    people = general.Quality(**config.general.people)
+    rest = dict(config.general) | {"people": people}
+    world = web.WebWorld(sums=world, **rest)
   return (
     dict(config.model) | {"rules": None},
-    arithmetic.World(**config.world),
+    world,
     optimizer.OptimizerConfig(**config.optimizer, steps=config.pretrain.steps),
     PretrainConfig(**config.pretrain),
   )
 
 
-def digest(model: dict, world: arithmetic.World, opt, cfg: PretrainConfig) -> str:
+def digest(model: dict, world: web.World, opt, cfg: PretrainConfig) -> str:
   """Sixteen hex digits over the settings and the first documents: a base's name in the cache."""
-  documents = list(itertools.islice(arithmetic.documents(world, cfg.seed), 1000))
+  documents = list(itertools.islice(web.documents(world, cfg.seed), 1000))
   text = json.dumps(
     [VERSION, model, world, opt, cfg, documents], sort_keys=True, default=dataclasses.asdict
   )

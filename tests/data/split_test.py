@@ -8,6 +8,7 @@ from r1.data import questions, split
 from tests.train import tiny
 
 DATA = {"questions": "", "held_out": "", "share": 0.3, "count": 6, "terms": ((3, 1.0),)}
+DATA |= {"languages": (("en", 1.0),)}
 
 
 def config(**changes):
@@ -37,6 +38,20 @@ def test_without_a_file_both_sides_are_problems_of_the_world_of_the_run_s_own_si
   assert find(config())[0] == train
   assert split.find(config(), tiny.WORLD, seed=5, held=4, held_seed=2)[0] != train
   assert split.find(config(), tiny.WORLD, seed=1, held=4, held_seed=5)[1] != held
+
+
+def test_the_world_s_problems_are_asked_in_the_languages_of_the_run():
+  mixed = config(count=200, languages=(("en", 1.0), ("zh", 3.0)))
+  train, held = split.find(mixed, tiny.WORLD, seed=1, held=100, held_seed=2)
+  shares = [sum(q.language == "zh" for q in side) / len(side) for side in (train, held)]
+  assert all(0.6 < share < 0.9 for share in shares)
+  assert all(("多少" in q.prompt) == (q.language == "zh") for q in train + held)
+  plain, _ = split.find(config(count=200), tiny.WORLD, seed=1, held=100, held_seed=2)
+  assert [q.answer for q in plain] == [q.answer for q in train], "the problems are the same"
+  with pytest.raises(ValueError, match="fr"):
+    config(languages=(("fr", 1.0),))
+  with pytest.raises(ValueError, match="above 0"):
+    config(languages=(("en", 0.0),))
 
 
 def test_a_file_is_divided_by_its_share_and_needs_no_world(tmp_path):

@@ -223,6 +223,7 @@ def test_the_settings_of_a_config_become_the_library_s_records():
   config = Section(
     model=model,
     world=dataclasses.asdict(tiny.WORLD),
+    general={},
     optimizer=fields,
     pretrain=Section(tiny.PRETRAIN),
   )

@@ -31,6 +31,7 @@ class Lexicon:
   yes: str
   wait: str
   exercise: str
+  result: str  # in front of the value, as a summary says it
 
 
 LEXICON = {
@@ -43,6 +44,7 @@ LEXICON = {
     yes="yes",
     wait="wait",
     exercise="Exercise: ",
+    result="the result is ",
   ),
   "zh": Lexicon(
     comma="，",
@@ -53,6 +55,7 @@ LEXICON = {
     yes="对",
     wait="等等",
     exercise="练习：",
+    result="结果是",
   ),
 }
 
@@ -154,13 +157,14 @@ def questions(
   count: int,
   seed: int,
   terms: int | None = None,
-  language: str = "en",
+  languages: tuple[tuple[str, float], ...] = (("en", 1.0),),
 ) -> list[records.Question]:
-  """`count` questions on distinct problems."""
-  rng = random.Random(f"{split}/{seed}")
+  """`count` questions on distinct problems, asked in languages of these shares."""
+  rng, tongue = random.Random(f"{split}/{seed}"), random.Random(f"{split}/{seed}/language")
   found: dict[str, records.Question] = {}
   misses = 0
   while len(found) < count:
+    language = tongue.choices(*zip(*languages))[0]
     asked = question(problem(rng, world, split, terms), language)
     misses = misses + 1 if asked.id in found else 0
     found[asked.id] = asked
@@ -206,6 +210,12 @@ def documents(world: World, seed: int, start: int = 0) -> Iterator[Document]:
     raise ValueError(f"seed={seed}, start={start}: neither may be negative")
   for i in itertools.count(start):
     yield document(random.Random(seed << 40 | i), world)
+
+
+def recap(value: int, language: str) -> str:
+  """How a summary states the result of a sum."""
+  stop = "." if language == "en" else "。"
+  return f"{LEXICON[language].result}\\boxed{{{value}}}{stop}"
 
 
 def tokens(tokenizer: tokenizers.Tokenizer, document: Document) -> list[int]:
