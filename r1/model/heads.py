@@ -31,6 +31,17 @@ def scalar(params, hidden_BLD, cfg):
   return sharding.shard(value_BL, "BL", cfg.rules)
 
 
+def by_ids(params, cfg):
+  """(head_DV, cfg) for the chunks of a loss, their ids split over the devices with the weights.
+
+  A chunk's tokens are gathered. Split over rows instead, every chunk would sum the whole head's
+  gradient over all devices.
+  """
+  if cfg.rules and sharding.divides(cfg.V, "V", sharding.by_ids(cfg.rules).weight):
+    cfg = dataclasses.replace(cfg, rules=sharding.by_ids(cfg.rules))
+  return sharding.home(matrix(params, cfg), "DV", cfg.rules), cfg
+
+
 def logits(head_DV, hidden_BLD, cfg):
   """Float32 logits_BLV; ids that the tokenizer does not have get -1e30."""
   if isinstance(head_DV, layers.Turned):
@@ -58,11 +69,7 @@ def logp(params, hidden_BLD, target_BL, cfg, temperature):
   hidden = jnp.pad(hidden_BLD, ((0, 0), (0, pad), (0, 0))).reshape(B, -1, width, D)
   target = jnp.pad(target_BL, ((0, 0), (0, pad))).reshape(B, -1, width)
 
-  # Ids are split over the devices that hold the weights, and a chunk's tokens are gathered. Split
-  # over rows instead, every chunk would sum the whole head's gradient over all devices.
-  if cfg.rules and sharding.divides(cfg.V, "V", sharding.by_ids(cfg.rules).weight):
-    cfg = dataclasses.replace(cfg, rules=sharding.by_ids(cfg.rules))
-  head_DV = sharding.home(matrix(params, cfg), "DV", cfg.rules)
+  head_DV, cfg = by_ids(params, cfg)
 
   def chunk(head_DV, hidden_BLD, target_BL):
     hidden_BLD = sharding.shard(hidden_BLD, "BLD", cfg.rules)
