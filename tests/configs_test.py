@@ -14,9 +14,9 @@ from absl import flags
 from ml_collections import config_flags
 
 from configs import common, pretrain, r1_zero
-from experiments import r1_zero as experiment
 from r1 import schedule
 from r1.model import config as model_config
+from r1.stages import reinforce
 from r1.train import pretrain as pretraining
 from r1.train import run
 
@@ -72,12 +72,12 @@ def test_the_paper_s_numbers():
 def test_a_recipe_is_accepted_by_the_experiment(arg):
   config = r1_zero.get_config(f"{arg},model=runs/base")
   config.data.questions = "questions.jsonl"
-  assert experiment.read(config).grpo.group == config.grpo.group
+  assert reinforce.read(config).grpo.group == config.grpo.group
 
 
 def test_a_recipe_without_a_base_of_its_own_asks_for_one():
   with pytest.raises(ValueError, match="neither a base nor questions"):
-    experiment.read(r1_zero.get_config("paper"))
+    reinforce.read(r1_zero.get_config("paper"))
 
 
 def test_the_base_of_the_tiny_recipe_is_a_model_that_its_answers_fit():
@@ -195,12 +195,12 @@ def test_an_unknown_setting_or_a_wrong_type_on_the_command_line_is_refused(
 )
 def test_settings_that_do_not_fit_are_refused_before_any_compute(changes, message):
   with pytest.raises(ValueError, match=message):
-    experiment.read(overridden(changes))
+    reinforce.read(overridden(changes))
 
 
 def test_a_kernel_without_shared_prompts_is_accepted_where_none_are_shared():
   changes = {"runtime.attend": "splash", "batch.share_prompts": False}
-  assert not experiment.read(overridden(changes)).batch.share_prompts
+  assert not reinforce.read(overridden(changes)).batch.share_prompts
 
 
 def test_a_key_that_the_library_does_not_know_is_refused():
@@ -208,7 +208,7 @@ def test_a_key_that_the_library_does_not_know_is_refused():
   with config.unlocked():
     config.grpo.beta = 0.1
   with pytest.raises(TypeError, match="unexpected keyword argument 'beta'"):
-    experiment.read(config)
+    reinforce.read(config)
 
 
 def test_a_key_that_is_missing_is_refused():
@@ -216,7 +216,7 @@ def test_a_key_that_is_missing_is_refused():
   with config.unlocked():
     del config.grpo.kl
   with pytest.raises(TypeError, match="missing 1 required keyword-only argument: 'kl'"):
-    experiment.read(config)
+    reinforce.read(config)
 
 
 # Sweeps ----------------------------------------------------------------------------------------
@@ -246,7 +246,7 @@ def test_every_entry_of_a_sweep_changes_settings_that_there_are(stem, changes):
 
 @pytest.mark.parametrize("changes", list(r1_zero.sweep()), ids=str)
 def test_every_entry_of_the_sweep_is_accepted_by_the_experiment(changes):
-  tiny, stage = r1_zero.get_config("tiny"), experiment.read(overridden(changes))
+  tiny, stage = r1_zero.get_config("tiny"), reinforce.read(overridden(changes))
   samples = stage.rl.questions_per_rollout * stage.grpo.group
   assert samples == tiny.rl.questions_per_rollout * tiny.grpo.group, "at one cost"
 

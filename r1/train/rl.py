@@ -82,7 +82,7 @@ class Scored:
   """A graded rollout, whole groups in order, ready to be shuffled and learned from.
 
   old: None where the rollout has one update, whose own log-probabilities are the old ones. ref:
-  None without a KL penalty.
+  None without a KL penalty. seconds: that scoring took.
   """
 
   samples: Sequence[rollout.Sample]
@@ -91,6 +91,7 @@ class Scored:
   counted_B: np.ndarray
   old: list[np.ndarray] | None
   ref: list[np.ndarray] | None
+  seconds: float = 0.0
 
 
 def check(

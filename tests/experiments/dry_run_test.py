@@ -6,8 +6,9 @@ import pytest
 
 from configs import r1_zero as rl_recipe
 from configs import sft as sft_recipe
-from experiments import r1_zero, sft
+from experiments import sft
 from r1.model import presets
+from r1.stages import reinforce
 from r1.train import metrics, workdir
 from tests.experiments import runs, tiny_run, tiny_sft
 
@@ -84,14 +85,14 @@ def test_sft_runs_dry_on_a_preset(tmp_path):
   "arg", ["model=qwen3-4b", "paper,model=deepseek-v3", "tiny,model=qwen3-4b"]
 )
 def test_every_size_takes_a_preset_without_questions_or_conversations(arg):
-  assert r1_zero.read(rl_recipe.get_config(arg)).data.questions == ""
+  assert reinforce.read(rl_recipe.get_config(arg)).data.questions == ""
   assert sft.read(sft_recipe.get_config(arg)).conversations
 
 
 @pytest.mark.parametrize("arg", ["model=Qwen3-4B", "paper,model=runs/base"])
 def test_a_model_of_files_still_brings_no_data(arg):
   with pytest.raises(ValueError, match="neither a base nor questions"):
-    r1_zero.read(rl_recipe.get_config(arg))
+    reinforce.read(rl_recipe.get_config(arg))
   with pytest.raises(ValueError, match="neither base nor conversations"):
     sft.read(sft_recipe.get_config(arg))
 

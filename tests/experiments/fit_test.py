@@ -7,8 +7,8 @@ import pytest
 
 from configs import r1_zero
 from experiments import fit
-from experiments import r1_zero as r1_zero_run
 from r1 import sharding
+from r1.stages import reinforce
 from r1.train import rl
 
 ALL = ["update", "score", "prefill", "decode"]
@@ -45,7 +45,7 @@ def test_the_update_is_compiled_for_the_batches_of_the_run(share_prompts):
   with sharding.on(mesh):
     _, lowered = fit.lower("update", c, cfg, mesh, prompt=24)
   (_, (found, _), _), _ = lowered.args_info
-  stage = r1_zero_run.read(c)
+  stage = reinforce.read(c)
   want, _ = rl.empty_step(stage.batch, stage.grpo, found.token_BL.shape[0])
   kinds = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
   assert kinds(found) == kinds(want)

@@ -9,6 +9,7 @@ import pytest
 from experiments import r1_zero
 from r1 import spec
 from r1.model import lora, transformer
+from r1.stages import reinforce
 from r1.train import checkpoint, optimizer, snapshot, state, workdir
 from tests.experiments import runs, tiny_run
 
@@ -31,7 +32,7 @@ def saved(folder):
   """(state, the rest) of the last checkpoint: model, adapters, moments, counters, reference."""
   model = workdir.load(folder)
   trained, frozen = lora.split(model.params)
-  settings = r1_zero.read(config()).optimizer
+  settings = reinforce.read(config()).optimizer
   tx = optimizer.make(settings, lora.split(transformer.specs(model.cfg))[0])
   like = state.init(trained, tx, frozen)
   checkpointer = checkpoint.read_folder(folder / "checkpoints")
@@ -72,7 +73,7 @@ def test_adapters_and_their_moments_move_and_the_base_does_not(finished):
 @pytest.mark.parametrize("at", [2, 3])
 def test_a_killed_run_continues_as_if_nothing_had_been(finished, patch, tmp_path, capsys, at):
   """Parameters, adapters, moments, reference, metrics and samples, bit for bit."""
-  folder = runs.kill(patch, r1_zero, config(), tmp_path / "killed", at=at)
+  folder = runs.kill_rl(patch, r1_zero, config(), tmp_path / "killed", at=at)
   assert list(runs.by_step(folder)) == list(range(2 * at + 1))
   assert int(saved(folder)[0].step) == 2 * (at - 1)
   tiny_run.start(config(), folder)

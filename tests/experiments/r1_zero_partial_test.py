@@ -78,7 +78,7 @@ def test_older_tokens_do_not_hide_the_gap_between_sampler_and_trainer(carried):
 def test_a_run_killed_with_answers_under_way_continues_as_if_nothing_had_been(
   carried, patch, tmp_path
 ):
-  folder = runs.kill(patch, r1_zero, config(**BUDGET), tmp_path / "killed", at=3)
+  folder = runs.kill_rl(patch, r1_zero, config(**BUDGET), tmp_path / "killed", at=3)
   checkpointer = checkpoint.read_folder(folder / "checkpoints")
   saved = checkpoint.restore(checkpointer, 4, {"run": None})["run"]
   assert saved["rollouts"] == 2

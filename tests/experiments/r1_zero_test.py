@@ -12,6 +12,7 @@ from configs import r1_zero as recipe
 from experiments import r1_zero
 from r1 import sharding
 from r1.model import transformer
+from r1.stages import iteration, reinforce
 from r1.train import checkpoint, metrics, workdir
 from tests.experiments import runs, tiny_run
 
@@ -121,7 +122,7 @@ def test_another_seed_gives_another_run(finished, tmp_path):
 
 def test_a_killed_run_continues_as_if_nothing_had_been(finished, patch, tmp_path, capsys):
   """The lines of the rollout that has no checkpoint are cut, and come again bit for bit."""
-  folder = runs.kill(patch, r1_zero, tiny_run.config(), tmp_path / "killed", at=2)
+  folder = runs.kill_rl(patch, r1_zero, tiny_run.config(), tmp_path / "killed", at=2)
   assert list(runs.by_step(folder)) == [0, 1, 2, 3, 4]
   with (folder / "metrics.jsonl").open("a") as file:
     file.write('{"step": 5, "polic')
@@ -142,7 +143,7 @@ def test_a_finished_run_started_again_changes_nothing(finished, capsys):
 def test_the_reference_is_refreshed_and_survives_a_restart(patch, tmp_path):
   """With a refresh after the second rollout, KL is 0 again in the first update of the third."""
   made = tiny_run.config(rl__reference_every=4, rl__keep=3)
-  folder = runs.kill(patch, r1_zero, made, tmp_path / "refreshed", at=3)
+  folder = runs.kill_rl(patch, r1_zero, made, tmp_path / "refreshed", at=3)
   tiny_run.start(made, folder)
   kl = {step: r["policy/kl"] for step, r in runs.by_step(folder).items() if step}
   assert kl[1] < 1e-9
@@ -157,15 +158,15 @@ def test_the_reference_is_refreshed_and_survives_a_restart(patch, tmp_path):
 
 
 def test_nan_in_a_row_stops_the_run_and_leaves_the_last_checkpoint(patch, tmp_path):
-  folder, learn = tmp_path / "nan", r1_zero.learn
+  folder, learn = tmp_path / "nan", iteration.learn
 
-  def poisoned(state, scored, setup, number):
+  def poisoned(run, scored, setup, number):
     if number == 1:
       scored.advantage_B[:] = math.nan
-    return learn(state, scored, setup, number)
+    return learn(run, scored, setup, number)
 
   with patch.context() as context:
-    context.setattr(r1_zero, "learn", poisoned)
+    context.setattr(iteration, "learn", poisoned)
     with pytest.raises(FloatingPointError, match="in 2 updates in a row at update 4"):
       tiny_run.start(tiny_run.config(rl__patience=2), folder)
   assert checkpoint.read_folder(folder / "checkpoints").latest.step == 2
@@ -181,8 +182,8 @@ def test_the_rate_is_measured_in_the_models_own_type(patch, tmp_path):
     raise Asked(dtype)
 
   with patch.context() as context:
-    context.setattr(r1_zero.measure, "matmul_rate", rate)
-    context.setattr(r1_zero.rl, "compiled", lambda *_, **__: None)
+    context.setattr(reinforce.measure, "matmul_rate", rate)
+    context.setattr(reinforce.rl, "compiled", lambda *_, **__: None)
     with pytest.raises(Asked, match="bfloat16"):
       tiny_run.start(tiny_run.config(runtime__dtype="bfloat16"), tmp_path / "run")
 

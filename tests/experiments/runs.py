@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from r1.stages import course
 from r1.train import metrics, workdir
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -30,12 +31,20 @@ def kill(patch, stage, made, folder, *, at: int, loop=None):
 
   loop: the module whose `save` writes the checkpoint, where that is not the stage itself.
   """
-  loop = loop or stage
+  return _kill(patch, stage, made, folder, at, loop or stage, lambda given: given[-3])
+
+
+def kill_rl(patch, stage, made, folder, *, at: int):
+  """The same of a stage of reinforcement learning; a checkpoint is told by its rollouts."""
+  return _kill(patch, stage, made, folder, at, course, lambda given: given[1].rollouts)
+
+
+def _kill(patch, stage, made, folder, at, loop, number):
+  """number: which checkpoint it is, by what `loop.save` is given."""
   save = loop.save
 
   def save_until_killed(*given):
-    *_, number, _, _ = given  # the setup and the score are last
-    if number == at:
+    if number(given) == at:
       raise Killed
     save(*given)
 

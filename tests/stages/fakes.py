@@ -1,0 +1,143 @@
+"""A stage of reinforcement learning without a model: sampling and learning are counted, not done.
+
+The loop, the questions, the rewards, the advantages and the minibatches are the real ones. Weights
+are one number, the count of updates that made them, so whoever is handed weights tells how old.
+"""
+
+import dataclasses
+import types
+
+import numpy as np
+import rich.console
+import tensorboardX
+
+from r1.algorithms import minibatch
+from r1.data import questions as records
+from r1.rewards import canaries, combine, verdict
+from r1.sampling import engine, requests
+from r1.stages import course, questions, reinforce
+from r1.train import state as states
+from r1.train import workdir
+from tests.train import tiny
+
+EOS = 1
+
+
+class Tokenizer:
+  """One id for each character."""
+
+  bos, eos, size = None, (EOS,), 256
+
+  def encode(self, text):
+    return [ord(c) % 200 + 3 for c in text]
+
+  def decode(self, ids):
+    return "".join(chr(97 + i % 26) for i in ids if i != EOS)
+
+
+class Verifier:
+  """Right where the answer's length is odd."""
+
+  mode = "boxed"
+
+  def faults(self, _):
+    return {}
+
+  def grade(self, _, responses):
+    odd = [r.tokens % 2 == 1 for r in responses]
+    return [verdict.Score(float(x), "right" if x else "wrong") for x in odd]
+
+
+@dataclasses.dataclass
+class Seen:
+  """One entry a rollout in the first lists, one an update in `updates`."""
+
+  temperatures: list = dataclasses.field(default_factory=list)
+  limits: list = dataclasses.field(default_factory=list)
+  asked: list = dataclasses.field(default_factory=list)
+  weights: list = dataclasses.field(default_factory=list)
+  scorers: list = dataclasses.field(default_factory=list)
+  updates: list = dataclasses.field(default_factory=list)
+  heat: list = dataclasses.field(default_factory=list)
+  saved: list = dataclasses.field(default_factory=list)
+
+
+def watch(patch) -> Seen:
+  """Puts the fakes in place of the device's programs and of files that take long to write."""
+  seen = Seen()
+
+  def generate(params, asked, *, temperature, **_):
+    seen.temperatures.append(temperature)
+    seen.limits.append({r.limit for r in asked})
+    seen.asked.append(asked)
+    rng = np.random.default_rng(len(seen.temperatures))
+    for r in asked:
+      tokens = np.append(rng.integers(3, 99, rng.integers(1, 6)), EOS).astype(np.int32)
+      yield requests.Finished(r, tokens, np.zeros(len(tokens), np.float32), truncated=False)
+
+  def score(weights, samples, _, __, temperature, **___):
+    seen.scorers.append((int(weights["w"]), temperature))
+    return [np.zeros(len(s.tokens), np.float32) for s in samples]
+
+  def assemble(samples, **given):
+    batch = types.SimpleNamespace(segment_BL=np.ones((1, 1)), samples=samples, **given)
+    return batch, 1
+
+  real = combine.combine
+
+  def weigh(*given, **more):
+    seen.weights.append(more["cfg"].weights_at(more["step"]))
+    return real(*given, **more)
+
+  patch.setattr(engine, "generate", generate)
+  patch.setattr(minibatch, "score", score)
+  patch.setattr(minibatch, "assemble", assemble)
+  patch.setattr(combine, "combine", weigh)
+  patch.setattr(canaries, "accepted", lambda *_: ([], 0))
+  patch.setattr(course, "begin", lambda _, run: (None, run))
+  patch.setattr(course, "save", lambda _, run, *__: seen.saved.append(run.rollouts))
+  patch.setattr(course, "finish", lambda *_: None)
+  return seen
+
+
+def update(seen: Seen):
+  """Adds 1 to the weights."""
+
+  def step(state, given, _):
+    batch, heat_U = given
+    seen.updates.append(batch)
+    seen.heat.append(set(heat_U.tolist()))
+    made = state.replace(step=state.step + 1, params={"w": state.params["w"] + 1})
+    return made, {"policy/loss": 0.0, "policy/skipped_in_row": 0.0, "policy/ratio_gap": 0.0}
+
+  return step
+
+
+def run() -> reinforce.Run:
+  """Before the first update; the reference is the policy."""
+  zero = np.int32(0)
+  params = {"w": np.int32(0)}
+  state = states.TrainState(zero, zero, zero, params, (), {})
+  return reinforce.Run(rollouts=0, state=state, ref=params, carried={})
+
+
+def maths(count, kind="maths"):
+  return [records.Question(id=f"{kind}{i}", prompt=f"{i} ?", answer="1") for i in range(count)]
+
+
+def setup(stage: reinforce.Stage, asked: questions.Questions, seen: Seen, folder):
+  return reinforce.Setup(
+    title=reinforce.Title(stage="fake", before="before", after="after"),
+    stage=stage,
+    model=workdir.Model(tiny.model(), Tokenizer(), {}),
+    questions=asked,
+    verifier=Verifier(),
+    microbatches=1,
+    update=update(seen),
+    place=lambda given: given,
+    rate=1.0,
+    devices=1,
+    folder=folder,
+    writer=tensorboardX.SummaryWriter(write_to_disk=False),
+    console=rich.console.Console(quiet=True),
+  )

@@ -1,0 +1,115 @@
+"""One rollout of a stage, with counted programs in place of the device's."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from configs import r1_zero
+from r1.algorithms import advantages
+from r1.stages import iteration, questions, reinforce
+from tests.experiments import runs
+from tests.stages import fakes
+
+SMALL = {
+  "rl.questions_per_rollout": 4,
+  "rl.rollouts": 9,
+  "rl.limit": ((0, 9), (8, 7)),
+  "rl.temperature": ((0, 1.0), (12, 0.7)),
+  "rl.reference_every": 8,
+  "grpo.group": 4,
+  "batch.minibatches": 4,
+}
+
+
+@pytest.fixture
+def made(monkeypatch, tmp_path):
+  """(setup, run, what was seen) of rollouts of 4 x 4 answers and 4 updates."""
+  seen = fakes.watch(monkeypatch)
+  stage = reinforce.read(runs.changed(r1_zero.get_config("tiny"), SMALL))
+  asked = questions.Questions(train=fakes.maths(8), held=[], dropped={})
+  return fakes.setup(stage, asked, seen, tmp_path), fakes.run(), seen
+
+
+def once(setup, run, number):
+  chosen = questions.pick(setup.questions, setup.stage.rl, number)
+  played = iteration.sample(run, chosen, setup, number)
+  scored = iteration.score(run, played, setup, number)
+  run, learned = iteration.learn(run, scored, setup, number)
+  run = iteration.advance(run, played, setup, number)
+  return run, scored, iteration.note(played, scored, learned, setup, number)
+
+
+def test_a_group_s_baseline_is_of_its_16_answers_and_not_of_its_minibatch_s(made):
+  """Shuffled first, a group's answers lie in different minibatches (trap 28: advantages first)."""
+  setup, run, seen = made
+  _, scored, _ = once(setup, run, 0)
+  split = [i for batch in seen.updates for i in batch.question_B]
+  assert sorted(split) == sorted(np.repeat(range(4), 4))
+  assert any(len(set(batch.question_B)) > 1 for batch in seen.updates), "shuffled"
+  reward_QG = np.reshape(scored.rewards.total, (4, 4))
+  want_QG = advantages.group_advantages(reward_QG, np.ones((4, 4), bool), setup.stage.grpo)
+  assert np.any(want_QG)
+  got = {}
+  for batch in seen.updates:
+    for s, value in zip(batch.samples, batch.advantage_B, strict=True):
+      got[s.question.id, s.number] = value
+  asked = [s.question.id for s in scored.samples[::4]]
+  for q, name in enumerate(asked):
+    for g in range(4):
+      assert got[name, g] == want_QG[q, g]
+
+
+def test_old_log_probabilities_are_of_the_weights_that_sampled_whatever_the_minibatch(made):
+  """Recomputed per update, every ratio is 1 and the clip is dead (trap 41: stale old values)."""
+  setup, run, seen = made
+  run, _, _ = once(setup, run, 0)
+  run, _, _ = once(setup, run, 1)
+  assert len(seen.updates) == 8
+  assert [age for age, _ in seen.scorers] == [0, 0, 4, 0], "policy, reference; twice"
+
+
+def test_settings_change_where_their_rollout_begins(made):
+  """Four updates a rollout: update 8 begins rollout 2, and update 12 rollout 3."""
+  setup, run, seen = made
+  for number in range(4):
+    run, _, _ = once(setup, run, number)
+  assert seen.limits == [{9}, {9}, {7}, {7}]
+  assert seen.temperatures == [1.0, 1.0, 1.0, 0.7]
+  assert [heat for _, heat in seen.scorers[::2]] == seen.temperatures, "old ones at the same heat"
+  assert seen.heat[11:13] == [{1.0}, {np.float32(0.7)}]
+
+
+def test_the_reference_is_the_policy_of_the_last_refresh(made):
+  setup, run, _ = made
+  ages = []
+  for number in range(5):
+    run, _, _ = once(setup, run, number)
+    ages.append(int(run.ref["w"]))
+  assert ages == [0, 8, 8, 16, 16]
+  assert run.rollouts == 5
+
+
+def test_a_rollout_without_a_whole_group_has_no_update_and_is_told(made):
+  setup, run, seen = made
+  played = iteration.sample(run, [], setup, 0)
+  scored = iteration.score(run, played, setup, 0)
+  assert scored is None
+  after, learned = iteration.learn(run, scored, setup, 0)
+  assert (after, learned.updates, seen.updates) == (run, [], [])
+  values = iteration.note(played, scored, learned, setup, 0)
+  assert values.keys() == {"time/sample_s", "time/reward_s", "canary/accepted", "canary/tried"}
+
+
+def test_updates_are_logged_before_their_rollout_and_samples_with_their_parts(made):
+  setup, run, _ = made
+  _, scored, values = once(setup, run, 0)
+  lines = [json.loads(x) for x in (setup.folder / "metrics.jsonl").read_text().splitlines()]
+  assert [line["step"] for line in lines] == [1, 2, 3, 4, 4]
+  assert "policy/loss" in lines[3]
+  assert "reward/total" in lines[4]
+  assert values.keys() >= lines[4].keys() - {"step"}
+  samples = (setup.folder / "samples.jsonl").read_text().splitlines()
+  assert len(samples) == len(scored.samples) == 16
+  assert math.isclose(values["reward/total"], np.mean(scored.rewards.total))
