@@ -65,7 +65,7 @@ def pairs(ours: Sequence[dict], theirs: Sequence[dict]) -> Iterator[tuple[str, f
   ours_by, theirs_by = ({(r["id"], r["sample"]): r for r in side} for side in (ours, theirs))
   if other := ours_by.keys() ^ theirs_by.keys():
     raise ValueError(
-      f"{len(other)} answers have no counterpart, such as to {min(other)[0]!r}; compare models that "
+      f"{len(other)} answers have no counterpart, such as {min(other)[0]!r}; compare models that "
       "were evaluated with the same settings"
     )
   for key, record in ours_by.items():

@@ -61,5 +61,5 @@ def test_answers_are_compared_prompt_by_prompt_and_sample_by_sample():
 
 def test_answers_to_other_prompts_are_refused():
   ours, theirs = records(("write about the sea", SEA)), records(("write about the sea", SEA, 1))
-  with pytest.raises(ValueError, match="2 answers have no counterpart, such as to 'en/write about"):
+  with pytest.raises(ValueError, match="2 answers have no counterpart, such as 'en/write about"):
     list(general.pairs(ours, theirs))
