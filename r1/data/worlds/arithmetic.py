@@ -31,6 +31,7 @@ class Lexicon:
   yes: str
   wait: str
   exercise: str
+  start: str  # what a thought for readers begins with
   result: str  # in front of the value, as a summary says it
 
 
@@ -44,6 +45,7 @@ LEXICON = {
     yes="yes",
     wait="wait",
     exercise="Exercise: ",
+    start="i take it step by step",
     result="the result is ",
   ),
   "zh": Lexicon(
@@ -55,6 +57,7 @@ LEXICON = {
     yes="对",
     wait="等等",
     exercise="练习：",
+    start="我一步一步来",
     result="结果是",
   ),
 }

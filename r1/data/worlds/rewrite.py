@@ -1,16 +1,17 @@
 """The cold start's rewriter in miniature: a thought of R1-Zero made readable, by a rule.
 
 arXiv 2501.12948v2 section B.3.2 has a language model rewrite right answers of R1-Zero: the thought
-restates the problem in the first person and is put into the question's language; the summary is
-written from the thought alone. Here a grammar reads the thought, and the lexicon of the world of
-sums says it again. The rule is given the prompt and the thought and never the right answer, so the
-summary can only say what the thought came to.
+is put into the first person and into the question's language, and the summary is written from it
+alone. Here a grammar reads the thought, and the lexicon of the world of sums says it again. The
+rule is given the thought and never the right answer, so the summary can only say what the thought
+came to. It does not restate the sum: a tiny model that copies one now and then doubles a number of
+it, and then thinks about another sum.
 """
 
 import dataclasses
 import re
 
-from r1.data.worlds import arithmetic, manners
+from r1.data.worlds import arithmetic
 
 STEP, CHECK, SO = "step", "check", "so"
 VALUE = "[0-9]{1,12}"
@@ -41,7 +42,7 @@ class Clause:
   value: int
 
 
-def rewrite(prompt: str, language: str, thought: str) -> str | None:
+def rewrite(language: str, thought: str) -> str | None:
   """`<think>thought</think>summary` in the language; None where the rule cannot read the thought.
 
   Every step and check stays with its numbers. A check is said to agree where it finds what its
@@ -52,7 +53,7 @@ def rewrite(prompt: str, language: str, thought: str) -> str | None:
   clauses = read(thought)
   if lexicon is None or clauses is None:
     return None
-  said = [manners.PHRASES[language].plan.format(prompt)]
+  said = [lexicon.start]
   step = clauses[0]
   for clause in clauses:
     if clause.kind == SO:
