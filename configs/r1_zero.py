@@ -33,6 +33,8 @@ def tiny(a) -> ml_collections.ConfigDict:
     "count": 20_000,
     "terms": ((5, 0.5), (6, 0.5)),
     "languages": (("en", 1.0),),
+    "general": "",
+    "general_count": 400,
   }
   c.rl = {
     "seed": a.seed + 1,
@@ -41,6 +43,7 @@ def tiny(a) -> ml_collections.ConfigDict:
     "template": "short",
     "limit": ((0, 108),),
     "temperature": ((0, 1.0),),
+    "mixture": ((0, 0.0),),  # no general prompts
     "partial_tokens": 0,  # off
     "top_k": 0,
     "top_p": 1.0,

@@ -7,7 +7,7 @@ arXiv 2501.12948 section 2.2. The same command again continues from the last che
 
 import pathlib
 
-from r1.stages import course, iteration, questions, reinforce
+from r1.stages import course, iteration, reinforce
 from r1.train import run as runs
 
 TITLE = reinforce.Title(stage="r1_zero", before="base", after="R1-Zero")
@@ -18,7 +18,7 @@ def train(setup: reinforce.Setup, run: reinforce.Run) -> None:
   checkpointer, run = course.begin(setup, run)
   with course.bar(setup, run) as show:
     for number in range(run.rollouts, setup.stage.rl.rollouts):
-      chosen = questions.pick(setup.questions, setup.stage.rl, number)
+      chosen = iteration.ask(setup, number)
       played = iteration.sample(run, chosen, setup, number)
       scored = iteration.score(run, played, setup, number)
       run, learned = iteration.learn(run, scored, setup, number)

@@ -15,6 +15,7 @@ from typing import Any
 from r1.data import rows as files
 
 KINDS = ("maths", "code", "choice", "short", "logic", "helpful", "safety")
+GENERAL = ("helpful", "safety")  # kinds without a rule: general prompts
 ANSWERED = ("maths", "choice", "short", "logic")  # kinds that a rule compares with an answer
 WANTED = "an object with the key 'prompt'"
 GSM8K = {"question", "answer"}

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Sequence
 
 from r1.data import questions as records
-from r1.data.worlds import arithmetic
+from r1.data.worlds import arithmetic, general
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -15,6 +15,8 @@ class DataConfig:
   share: of `questions` that is held out where `held_out` is "". count, terms: how many training
   problems of the world where `questions` is "", and their sizes as `arithmetic.World` has them.
   languages: ((name, share), ...) that the world's problems are asked in, on both sides.
+  general: a file of general prompts, "" for `general_count` of the world of general prompts, in
+  the same languages; only a run whose mixture asks for some reads either.
   """
 
   questions: str
@@ -23,6 +25,8 @@ class DataConfig:
   count: int
   terms: tuple[tuple[int, float], ...]
   languages: tuple[tuple[str, float], ...]
+  general: str
+  general_count: int
 
   def __post_init__(self):
     if self.held_out and not self.questions:
@@ -56,6 +60,26 @@ def find(
   world = dataclasses.replace(world, terms=cfg.terms)
   ask = functools.partial(arithmetic.questions, world, languages=cfg.languages)
   return ask("train", count=cfg.count, seed=seed), ask("test", count=held, seed=held_seed)
+
+
+def find_general(cfg: DataConfig, *, seed: int) -> list[records.Question]:
+  """The general prompts of a run: a file's, or those of the world that reward models know."""
+  if cfg.general:
+    found = records.load(cfg.general)
+    if other := sorted({q.kind for q in found} - set(records.GENERAL)):
+      raise ValueError(
+        f"data.general={cfg.general} has questions of kinds {other}; general prompts are "
+        f"{' or '.join(records.GENERAL)}, and the others belong into data.questions"
+      )
+    return found
+  return general.questions(
+    "train",
+    count=cfg.general_count,
+    seed=seed,
+    kinds=records.GENERAL,
+    languages=[name for name, share in cfg.languages if share > 0],
+    unseen=False,
+  )
 
 
 def check(

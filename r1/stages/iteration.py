@@ -17,7 +17,7 @@ from r1.evals import behaviour
 from r1.report import warning
 from r1.rewards import canaries, combine
 from r1.sampling import engine, partial, rollout
-from r1.stages import reinforce
+from r1.stages import questions, reinforce
 from r1.train import metrics, play, rl
 from r1.train import step as steps
 
@@ -30,6 +30,12 @@ class Learned:
   read: int
   first: bool
   seconds: float
+
+
+def ask(setup: reinforce.Setup, number: int) -> list[int]:
+  """The places in `setup.questions.train` of what rollout `number` asks."""
+  stage = setup.stage
+  return questions.pick(setup.questions, stage.rl, number, updates=stage.batch.minibatches)
 
 
 def sample(
@@ -154,8 +160,8 @@ def describe(
 
 def try_canaries(setup: reinforce.Setup, number: int) -> dict[str, float]:
   """Known reward hacks on a few of the run's questions; any that passes is an alarm."""
-  train = setup.questions.train
-  asked = [train[(number + i) % len(train)] for i in range(4)]
+  train, count = setup.questions.train, setup.questions.reasoning
+  asked = [train[(number + i) % count] for i in range(4)]
   found, tried = canaries.accepted(asked, setup.verifier)
   for name, canary in found:
     text = f"REWARD HACK ACCEPTED: canary {canary!r} is right on question {name!r}"

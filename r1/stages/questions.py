@@ -1,8 +1,11 @@
 """What a stage of reinforcement learning asks: which questions there are, and which come when."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
+
+from r1 import schedule
 from r1.data import questions as records
 from r1.data import split
 from r1.data.worlds import arithmetic
@@ -10,14 +13,24 @@ from r1.evals import held_out
 from r1.rewards import accuracy, combine
 from r1.train import rl
 
+GENERAL = (2,)  # the stream of their order, beside those of `iteration`
+
 
 @dataclasses.dataclass(frozen=True)
 class Questions:
-  """train: of every kind. held: of the evaluation. dropped: why others were, by id."""
+  """train: reasoning prompts, and behind them `general` general ones. held: of the evaluation.
+
+  dropped: why others were, by id.
+  """
 
   train: list[records.Question]
+  general: int
   held: list[records.Question]
   dropped: dict[str, str]
+
+  @property
+  def reasoning(self) -> int:
+    return len(self.train) - self.general
 
 
 def load(
@@ -35,17 +48,69 @@ def load(
   world: what `split.find` makes questions of where data names no file. say: is told of the first
   that are left out. Raises ValueError where there are too few.
   """
-  found = split.find(
-    data, world, seed=loop.seed, held=evaluation.questions, held_seed=evaluation.seed
-  )
-  train, dropped = combine.gradable(found[0], reward, verifier)
-  held, more = combine.gradable(found[1], reward, verifier)
-  for name, reason in list((dropped | more).items())[:5]:
+  seeds = {"seed": loop.seed, "held_seed": evaluation.seed}
+  reasoning, held = split.find(data, world, held=evaluation.questions, **seeds)
+  mixed = any(share > 0 for _, share in loop.mixture)
+  general = split.find_general(data, seed=loop.seed) if mixed else []
+  sides, dropped = [], {}
+  for side in (reasoning, general, held):
+    kept, faults = combine.gradable(side, reward, verifier)
+    sides.append(kept)
+    dropped |= faults
+  for name, reason in list(dropped.items())[:5]:
     say(f"left out: {name}: {reason}")
-  split.check(train, held, questions_per_rollout=loop.questions_per_rollout, wide=evaluation.wide)
-  return Questions(train, held, dropped | more)
+  reasoning, general, held = sides
+  most = most_asked(loop)
+  split.check(reasoning + general, held, questions_per_rollout=most[0], wide=evaluation.wide)
+  check(reasoning, "reasoning", most[0])
+  check(general, "general", most[1])
+  return Questions(reasoning + general, len(general), held, dropped)
 
 
-def pick(given: Questions, loop: rl.RlConfig, number: int) -> list[int]:
-  """The places in `given.train` of what rollout `number` asks."""
-  return rl.pick(len(given.train), loop.questions_per_rollout, number, loop.seed)
+def check(kept: Sequence[records.Question], name: str, most: int) -> None:
+  """Raises ValueError where a rollout would ask for more than there are."""
+  if len(kept) < most:
+    raise ValueError(
+      f"a rollout asks {most} {name} questions by questions_per_rollout and mixture, but "
+      f"{len(kept)} exist; lower it or give more"
+    )
+
+
+def most_asked(loop: rl.RlConfig) -> tuple[int, int]:
+  """(reasoning, general): the most that a rollout asks of either."""
+  counts = [divide(loop, share) for _, share in loop.mixture]
+  return max(n for n, _ in counts), max(n for _, n in counts)
+
+
+def divide(loop: rl.RlConfig, share: float) -> tuple[int, int]:
+  """(reasoning, general) questions of a rollout at a share of general prompts."""
+  general = round(share * loop.questions_per_rollout)
+  return loop.questions_per_rollout - general, general
+
+
+def pick(given: Questions, loop: rl.RlConfig, number: int, *, updates: int) -> list[int]:
+  """The places in `given.train` of what rollout `number` asks, reasoning prompts first.
+
+  updates: of a rollout. Depends on (seed, number) alone, so a resumed run asks what the first would
+  have asked.
+  """
+  shares = [schedule.at(loop.mixture, n * updates) for n in range(number + 1)]
+  counts = [divide(loop, share) for share in shares]
+  chosen = draw(given.reasoning, [n for n, _ in counts], loop.seed)
+  more = draw(given.general, [n for _, n in counts], loop.seed, GENERAL)
+  return chosen + [given.reasoning + i for i in more]
+
+
+def draw(count: int, sizes: Sequence[int], seed: int, stream: tuple[int, ...] = ()) -> list[int]:
+  """What the last of several rollouts asks of `count` questions, where each asks its size.
+
+  Epochs of one permutation each, straight through; one ends where a rollout wants more than is
+  left of it, so that no rollout asks a question twice.
+  """
+  if max(sizes) > count:
+    raise ValueError(f"{max(sizes)} of {count} questions asked in one rollout; give more")
+  epoch = end = 0
+  for size in sizes:
+    epoch, end = (epoch, end + size) if end + size <= count else (epoch + 1, size)
+  order = np.random.default_rng((seed, epoch, *stream)).permutation(count)
+  return order[end - sizes[-1] : end].tolist()

@@ -26,10 +26,11 @@ from r1.train import step as steps_lib
 class RlConfig:
   """The loop around the loss.
 
-  limit, temperature: ((update, value), ...) schedules of the longest answer in tokens and of the
-  sampling temperature. partial_tokens: most tokens that an answer draws in one rollout before it is
-  put aside to go on in the next, 0 for no such bound. top_k, top_p, min_p: the sampler's filters,
-  which training refuses.
+  limit, temperature, mixture: ((update, value), ...) schedules of the longest answer in tokens, of
+  the sampling temperature, and of the share of general prompts among a rollout's questions; a value
+  holds for the rollouts that begin at its update or later. partial_tokens: most tokens that an
+  answer draws in one rollout before it is put aside to go on in the next, 0 for no such bound.
+  top_k, top_p, min_p: the sampler's filters, which training refuses.
   reference_every: updates between hard refreshes of the KL reference, 0 for never. canaries_every:
   rollouts between trials of known reward hacks. patience: updates with NaN in a row before the run
   stops.
@@ -41,6 +42,7 @@ class RlConfig:
   template: str
   limit: tuple[tuple[int, int], ...]
   temperature: tuple[tuple[int, float], ...]
+  mixture: tuple[tuple[int, float], ...]
   partial_tokens: int
   top_k: int
   top_p: float
@@ -54,6 +56,9 @@ class RlConfig:
   def __post_init__(self):
     schedule.check("limit", self.limit)
     schedule.check("temperature", self.temperature)
+    schedule.check("mixture", self.mixture)
+    if not all(0 <= share <= 1 for _, share in self.mixture):
+      raise ValueError(f"mixture={self.mixture}: a share of general prompts is from 0 to 1")
     if (self.top_k, self.top_p, self.min_p) != (0, 1, 0):
       raise ValueError(
         f"top_k={self.top_k}, top_p={self.top_p}, min_p={self.min_p}: the sampler would "
@@ -190,21 +195,6 @@ def capacity(
   """
   most = cfg.questions_per_rollout * algorithm.group * cfg.spans
   return minibatch.capacity(most // batch.minibatches, longest, algorithm.group, batch)
-
-
-def pick(count: int, size: int, number: int, seed: int) -> list[int]:
-  """The questions of rollout `number`: epochs of one permutation each, straight through.
-
-  Depends on (seed, number) alone, so a resumed run asks what the first would have asked.
-  """
-  if size > count:
-    raise ValueError(
-      f"questions_per_rollout={size} but there are {count} questions; lower it or give more"
-    )
-  per_epoch = count // size
-  order = np.random.default_rng((seed, number // per_epoch)).permutation(count)
-  start = number % per_epoch * size
-  return order[start : start + size].tolist()
 
 
 def prepare(

@@ -8,7 +8,7 @@ from r1.data import questions, split
 from tests.train import tiny
 
 DATA = {"questions": "", "held_out": "", "share": 0.3, "count": 6, "terms": ((3, 1.0),)}
-DATA |= {"languages": (("en", 1.0),)}
+DATA |= {"languages": (("en", 1.0),), "general": "", "general_count": 5}
 
 
 def config(**changes):
@@ -90,3 +90,25 @@ def test_sides_that_overlap_or_are_too_small_are_refused(held, rollout, wide, me
   with pytest.raises(ValueError, match=message):
     split.check(train, asked(*held), questions_per_rollout=rollout, wide=wide)
   split.check(train, asked("x"), questions_per_rollout=3, wide=1)
+
+
+# General prompts ---------------------------------------------------------------------------------
+
+
+def test_general_prompts_are_a_file_s_or_the_world_s_in_the_languages_of_the_run(tmp_path):
+  made = split.find_general(config(languages=(("zh", 1.0), ("en", 0.0))), seed=3)
+  assert len(made) == 5
+  assert {q.language for q in made} == {"zh"}
+  assert split.find_general(config(languages=(("zh", 1.0),)), seed=4) != made
+  path = tmp_path / "general.jsonl"
+  path.write_text(
+    '{"prompt": "a poem", "kind": "helpful"}\n{"prompt": "a bomb", "kind": "safety"}\n'
+  )
+  found = split.find_general(config(general=str(path)), seed=3)
+  assert [q.kind for q in found] == ["helpful", "safety"]
+
+
+def test_a_file_of_general_prompts_holds_no_others(tmp_path):
+  path = write(tmp_path / "sums.jsonl", range(2))
+  with pytest.raises(ValueError, match=r"kinds \['maths'\]; general prompts are helpful or safety"):
+    split.find_general(config(general=path), seed=3)

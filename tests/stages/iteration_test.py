@@ -28,12 +28,12 @@ def made(monkeypatch, tmp_path):
   """(setup, run, what was seen) of rollouts of 4 x 4 answers and 4 updates."""
   seen = fakes.watch(monkeypatch)
   stage = reinforce.read(runs.changed(r1_zero.get_config("tiny"), SMALL))
-  asked = questions.Questions(train=fakes.maths(8), held=[], dropped={})
+  asked = questions.Questions(fakes.maths(8), 0, [], {})
   return fakes.setup(stage, asked, seen, tmp_path), fakes.run(), seen
 
 
 def once(setup, run, number):
-  chosen = questions.pick(setup.questions, setup.stage.rl, number)
+  chosen = iteration.ask(setup, number)
   played = iteration.sample(run, chosen, setup, number)
   scored = iteration.score(run, played, setup, number)
   run, learned = iteration.learn(run, scored, setup, number)

@@ -25,6 +25,7 @@ RL = {
   "template": "short",
   "limit": ((0, 24),),
   "temperature": ((0, 1.0),),
+  "mixture": ((0, 0.0),),
   "partial_tokens": 0,
   "top_k": 0,
   "top_p": 1.0,
@@ -254,22 +255,7 @@ def test_the_reference_is_scored_with_weights_of_its_own():
   assert not np.array_equal(scored.ref[0], scored.old[0])
 
 
-# Questions of a rollout -----------------------------------------------------------------------
-
-
-def test_an_epoch_asks_every_question_at_most_once_and_the_next_one_in_another_order():
-  # 10 questions, 3 a rollout: three rollouts an epoch, one question left out of each.
-  epochs = [[rl.pick(10, 3, 3 * e + n, seed=4) for n in range(3)] for e in range(2)]
-  for epoch in epochs:
-    assert len({i for chosen in epoch for i in chosen}) == 9
-  assert epochs[0] != epochs[1]
-  assert rl.pick(10, 3, 4, seed=4) == epochs[1][1], "no memory: (seed, number) is all"
-  assert rl.pick(10, 3, 0, seed=5) != epochs[0][0]
-
-
-def test_more_questions_than_there_are_is_refused():
-  with pytest.raises(ValueError, match="questions_per_rollout=11 but there are 10 questions"):
-    rl.pick(10, 11, 0, seed=0)
+# Room ------------------------------------------------------------------------------------------
 
 
 def longest(prompts, context=64, evaluation=24, limit=((0, 8), (4, 24))):
