@@ -26,16 +26,7 @@ def tiny(a) -> ml_collections.ConfigDict:
   """Two CPU cores: 48 rollouts of 16 x 8 answers, 4 updates each."""
   c = ml_collections.ConfigDict()
   c.base = pretrain.get_config(f"tiny,seed={a.seed}")
-  c.data = {
-    "questions": "",
-    "held_out": "",
-    "share": 0.1,
-    "count": 20_000,
-    "terms": ((5, 0.5), (6, 0.5)),
-    "languages": (("en", 1.0),),
-    "general": "",
-    "general_count": 400,
-  }
+  c.data = problems()
   c.rl = {
     "seed": a.seed + 1,
     "rollouts": 48,
@@ -85,6 +76,20 @@ def tiny(a) -> ml_collections.ConfigDict:
   c.eval = {"questions": 512, "wide": 128, "samples": 16, "limit": 108, "seed": 1234}
   c.update(common.machine(a))
   return c
+
+
+def problems() -> dict:
+  """Sums of five and six numbers, asked in English."""
+  return {
+    "questions": "",
+    "held_out": "",
+    "share": 0.1,
+    "count": 20_000,
+    "terms": ((5, 0.5), (6, 0.5)),
+    "languages": (("en", 1.0),),
+    "general": "",
+    "general_count": 400,
+  }
 
 
 def sampler() -> dict:
