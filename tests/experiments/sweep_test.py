@@ -1,0 +1,92 @@
+"""Sweeps: which commands they run, what they read, and what they do not run twice."""
+
+import json
+import queue
+
+import pytest
+import rich.console
+
+from configs import ablations
+from experiments import sweep
+
+
+def config(**changes):
+  made = ablations.get_config("clip,pipeline=runs/r1-{seed},seeds=2,lanes=1")
+  made.update(changes)
+  return made
+
+
+def evaluated(one, accuracies, greedy):
+  """What a finished run leaves."""
+  (one.folder / "run").mkdir(parents=True)
+  (one.folder / "eval").mkdir()
+  lines = [{"step": 4 * i + 4, "reward/accuracy": x} for i, x in enumerate(accuracies)]
+  text = "".join(json.dumps(line) + "\n" for line in lines)
+  (one.folder / "run" / "metrics.jsonl").write_text(text)
+  (one.folder / "eval" / "evaluation.json").write_text(json.dumps({"greedy": [greedy, 0.01]}))
+
+
+def test_every_ablation_has_arms_that_differ_in_their_settings():
+  for name in ablations.ABLATIONS:
+    arms = ablations.get_config(name).arms
+    assert len(arms) > 1
+    assert len({arm[1:] for arm in arms}) == len(arms)
+    assert len({arm[0] for arm in arms}) == len(arms)
+
+
+def test_a_run_is_the_command_that_a_user_would_type_and_its_evaluation(tmp_path):
+  first, *_, last = sweep.runs(config(), tmp_path)
+  assert [first.arm, first.seed, last.arm, last.seed] == ["10", 0, "0.2", 1]
+  learn, ask = last.commands
+  assert learn[1:] == [
+    "-m",
+    "experiments.r1_zero",
+    "--config=configs/r1_zero.py:tiny,model=runs/r1-1/base,seed=1",
+    f"--workdir={tmp_path}/0.2-1/run",
+    "--config.data.languages=(('en', 0.6), ('zh', 0.4))",
+    "--config.grpo.clip_low=0.2",
+    "--config.grpo.clip_high=0.2",
+  ]
+  assert ask[2:4] == [
+    "experiments.evaluate",
+    f"--config=configs/evaluate.py:tiny,model={tmp_path}/0.2-1/run,mode=answer_tag",
+  ]
+
+
+def test_the_table_has_means_and_intervals_over_the_seeds(tmp_path):
+  made = config(metrics=("greedy", "updates_to"))
+  found = []
+  for one in sweep.runs(made, tmp_path):
+    evaluated(one, [0.1, 0.9, 0.9, 0.9, 1.0], 0.9 + 0.01 * one.seed)
+    found.append((one, sweep.numbers(one, made.reach)))
+  # Means of three reach .9 with the fourth rollout, 0.63 and 0.9; so after 16 updates.
+  # Two seeds: 0.905 ± 12.706 x 0.00707 / sqrt(2).
+  assert sweep.table(made, found).splitlines()[2:] == [
+    "| 10 | 0.905 ± 0.064 | 16.000 ± 0.000 | 0, 1 |",
+    "| 0.2 | 0.905 ± 0.064 | 16.000 ± 0.000 | 0, 1 |",
+  ]
+
+
+def test_what_is_there_is_not_run_again(tmp_path):
+  one = sweep.runs(config(), tmp_path)[0]
+  evaluated(one, [0.5], 0.5)
+  sweep.go(one, queue.SimpleQueue(), rich.console.Console())  # no cores to take, none needed
+
+
+def test_a_command_that_fails_is_told_with_what_it_said(tmp_path):
+  (one, *_), cores = sweep.runs(config(), tmp_path), queue.SimpleQueue()
+  cores.put({0})
+  with pytest.raises(
+    RuntimeError, match=r"experiments.r1_zero.*ended with 1:(.|\n)*runs/r1-0/base"
+  ):
+    sweep.go(one, cores, rich.console.Console())
+  assert cores.get() == {0}, "the next run finds the cores free"
+
+
+def test_a_sweep_without_a_name_or_with_two_is_refused(tmp_path):
+  with pytest.raises(ValueError, match="no ablation given"):
+    sweep.main(ablations.get_config(""), tmp_path)
+  with pytest.raises(ValueError, match="choose one of language, clip"):
+    ablations.get_config("clip,ppo")
+  with pytest.raises(ValueError, match="lanes=99"):
+    sweep.main(config(lanes=99), tmp_path)
