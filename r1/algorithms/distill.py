@@ -16,12 +16,14 @@ from r1.model import heads, transformer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TeacherConfig:
-  """logits: weight of the teacher's distribution in the loss, the text has the rest; 0 is off.
+class DistillConfig:
+  """What there is to learn from beside the text; without a teacher, nothing.
 
-  temperature: of both distributions, in the KL alone.
+  teacher: a model with the student's tokenizer, or "". logits: the share of its distribution in the
+  loss; the text has the rest. temperature: of both distributions, in the KL alone.
   """
 
+  teacher: str
   logits: float
   temperature: float
 
@@ -30,6 +32,11 @@ class TeacherConfig:
       raise ValueError(f"logits={self.logits}: wanted a share of the loss from 0 (text alone) to 1")
     if self.temperature <= 0:
       raise ValueError(f"temperature={self.temperature} must be > 0")
+    if bool(self.teacher) != (self.logits > 0):
+      raise ValueError(
+        f"teacher={self.teacher!r} and logits={self.logits}: a teacher needs a share of the loss "
+        "above 0, and such a share a teacher; text alone has neither"
+      )
 
 
 def divergence(own, teacher, temperature):
@@ -71,7 +78,7 @@ def divergence(own, teacher, temperature):
   return jnp.moveaxis(kl, 0, 1).reshape(B, -1)[:, :L]
 
 
-def make_loss(cfg, teacher_cfg, guided: TeacherConfig, mixture: experts.ExpertsConfig, mtp: float):
+def make_loss(teacher_cfg, guided: DistillConfig, cfg, mixture: experts.ExpertsConfig, mtp: float):
   """`loss(params, batch, teacher)` of one packed micro-batch; teacher: its weights, frozen.
 
   (1 - logits) x cross-entropy + logits x temperature^2 x KL(teacher || student), over the tokens

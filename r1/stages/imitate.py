@@ -52,6 +52,21 @@ class Data:
   parents: dict[str, str]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Learner:
+  """Who imitates, and by which loss.
+
+  parents: of the weights, name -> digest. make_loss: like `objective.make_loss`, of the model's
+  config, its mixture and the weight of multi-token prediction. fixed: what that loss takes behind
+  a micro-batch.
+  """
+
+  model: workdirs.Model
+  parents: dict[str, str]
+  make_loss: Callable
+  fixed: tuple
+
+
 @dataclasses.dataclass(frozen=True)
 class Setup:
   """What stays the same from update to update."""
@@ -119,25 +134,39 @@ def find_model(config, cfg: sft.SftConfig, at: Session) -> tuple[workdirs.Model,
   )
 
 
-def build(stage: str, config, cfg: sft.SftConfig, data: Data, folder: pathlib.Path, at: Session):
+def plain(model: workdirs.Model, parents: dict[str, str]) -> Learner:
+  """A model that imitates by SFT alone."""
+  return Learner(model=model, parents=parents, make_loss=objective.make_loss, fixed=())
+
+
+def find_learner(config, cfg: sft.SftConfig, at: Session) -> Learner:
+  """The model of the config, by SFT alone."""
+  return plain(*find_model(config, cfg, at))
+
+
+def build(
+  stage: str, config, cfg, data: Data, folder: pathlib.Path, at: Session, find=find_learner
+):
   """(setup, state): everything loaded and checked, nothing learned yet.
 
-  stage: whose workdir `folder` becomes, or already is with the same config.
+  stage: whose workdir `folder` becomes, or already is with the same config. find: makes the
+  `Learner` of (config, cfg, at).
   """
   run.claim(folder, stage, config.to_dict())
-  model, parents = find_model(config, cfg, at)
+  learner = find(config, cfg, at)
+  model = learner.model
   digest = {"train": conversations.digest(data.train), "held_out": conversations.digest(data.held)}
   train = tokenize(data.train, "conversations", model, cfg, at.console)
   held = data.held[: cfg.eval_conversations]
   held = tokenize(held, "held-out conversations", model, cfg, at.console)
   total = sft.total_steps(cfg, len(train))
   opt = optimizer.OptimizerConfig(**config.optimizer, steps=total)
-  run.lineage(folder, stage, parents | data.parents, digest)
+  run.lineage(folder, stage, learner.parents | data.parents, digest)
   workdirs.describe(folder, model.cfg, model.tokenizer)
   trained, frozen = lora.split(model.params)
   tx = optimizer.make(opt, lora.split(transformer.specs(model.cfg))[0])
   mixture = experts.ExpertsConfig(**config.experts)
-  loss = objective.make_loss(model.cfg, mixture, cfg.mtp_weight)
+  loss = learner.make_loss(model.cfg, mixture, cfg.mtp_weight)
   state, microbatches = states.init(trained, tx, frozen), sft.capacity(cfg, train)
   place = functools.partial(sharding.place, mesh=at.mesh, rules=at.rules)
   batch, used = objective.assemble(
@@ -150,6 +179,7 @@ def build(stage: str, config, cfg: sft.SftConfig, data: Data, folder: pathlib.Pa
     used,
     row_tokens=cfg.row_tokens,
     unit=sharding.row_shards(config.mesh),
+    fixed=learner.fixed,
   )
   setup = Setup(
     title=stage,

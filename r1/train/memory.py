@@ -15,21 +15,31 @@ GIB = 2**30
 
 
 def fitted(
-  update, state, batch, used: int, *, row_tokens: int, unit: int, room: int | None = None
+  update,
+  state,
+  batch,
+  used: int,
+  *,
+  row_tokens: int,
+  unit: int,
+  fixed: tuple = (),
+  room: int | None = None,
 ) -> Callable:
   """`update(state, batch, used)`, compiled for these; running out of memory names the setting.
 
   update: of `jax.jit`, which donates its state. batch: arrays [U, B, L] or [U]. unit: B must be a
-  multiple of it. room: bytes a device has beside what is in it, None: as `free` finds. Raises
-  ValueError where they are fewer than needed, with the largest microbatch_tokens that fits.
+  multiple of it. fixed: what every update is given beside the batch, such as a teacher's weights;
+  they are on the devices already. room: bytes a device has beside what is in it, None: as `free`
+  finds. Raises ValueError where they are fewer than needed, with the largest microbatch_tokens that
+  fits.
   """
   room = free() if room is None else room
   rows = next(x.shape[1] for x in jax.tree.leaves(batch) if x.ndim == 3)
 
   def fits(rows: int) -> bool:
-    return needed(update, state, resized(batch, rows), used) <= room
+    return needed(update, state, resized(batch, rows), used, *fixed) <= room
 
-  need = needed(update, state, batch, used)
+  need = needed(update, state, batch, used, *fixed)
   if need > room:
     best = largest(fits, rows, unit)
     advice = f"{best * row_tokens} fits" if best else "one row is too long: lower row_tokens"
@@ -40,7 +50,7 @@ def fitted(
 
   def run(state, batch, used):
     try:
-      return update(state, batch, used)
+      return update(state, batch, used, *fixed)
     except jax.errors.JaxRuntimeError as error:
       if cost.FULL not in str(error):
         raise
@@ -65,10 +75,10 @@ def free() -> int:
   return total // jax.local_device_count() - held
 
 
-def needed(update, state, batch, used: int) -> float:
+def needed(update, state, batch, used: int, *fixed) -> float:
   """Bytes an update takes on a device beside its donated state; infinite where XLA gave up."""
   try:
-    compiled = update.lower(state, batch, used).compile()
+    compiled = update.lower(state, batch, used, *fixed).compile()
   except jax.errors.JaxRuntimeError as error:
     if cost.FULL not in str(error):
       raise

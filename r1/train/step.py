@@ -13,6 +13,8 @@ from r1.train import state as states
 def make_update(loss, tx: optax.GradientTransformation, bias_rate: float = 0.0):
   """Turns `loss(params, microbatch) -> (value, metrics)` into `update(state, batch, used)`.
 
+  What an update is given beyond these goes to the loss as it is, behind each micro-batch: weights
+  of another model, which are not trained.
   The loss is a sum whose weights are normalised over the whole step, so the micro-batches'
   gradients add up (no mean of means). batch: arrays [U, ...]; the first `used` of them run. An
   update whose loss or gradient is not finite is not applied, and is counted. One without a single
@@ -20,8 +22,8 @@ def make_update(loss, tx: optax.GradientTransformation, bias_rate: float = 0.0):
   the experts' balance without a gradient.
   """
 
-  def update(state: states.TrainState, batch, used):
-    whole = lambda params, micro: loss(state.frozen | params, micro)
+  def update(state: states.TrainState, batch, used, *more):
+    whole = lambda params, micro: loss(state.frozen | params, micro, *more)
     grads, value, total = accumulate(whole, state.params, batch, used)
     norm = optax.tree.norm(grads)
     fine = jnp.isfinite(value) & jnp.isfinite(norm)

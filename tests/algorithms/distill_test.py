@@ -119,11 +119,13 @@ def test_other_ids_or_other_tokens_are_refused():
     ({"logits": -0.1}, "logits=-0.1: wanted a share"),
     ({"logits": 1.5}, "logits=1.5: wanted a share"),
     ({"temperature": 0.0}, "temperature=0.0 must be > 0"),
+    ({"teacher": ""}, "teacher='' and logits=0.5: a teacher needs a share"),
+    ({"logits": 0.0}, "teacher='runs/r1' and logits=0.0: a teacher needs a share"),
   ],
 )
 def test_settings_that_make_no_sense_are_refused(changes, message):
   with pytest.raises(ValueError, match=message):
-    distill.TeacherConfig(**{"logits": 0.5, "temperature": 2.0} | changes)
+    distill.DistillConfig(**{"teacher": "runs/r1", "logits": 0.5, "temperature": 2.0} | changes)
 
 
 # The loss of a step ------------------------------------------------------------------------------
@@ -131,6 +133,12 @@ def test_settings_that_make_no_sense_are_refused(changes, message):
 
 CFG = sft_test.CFG
 WIDE = tiny.model(D=24, stacks=(("dense", 1),))
+
+
+def guide(logits, temperature):
+  """A share of 0 takes no teacher; here it has one, to see that nothing comes of it."""
+  teacher = "runs/r1" if logits else ""
+  return distill.DistillConfig(teacher=teacher, logits=logits, temperature=temperature)
 
 
 def given(row_tokens=64, rows=1):
@@ -144,8 +152,8 @@ def weights():
 
 def stepped(logits, row_tokens=64, rows=1):
   """(gradient, loss, metrics) of a step with a share of the teacher's distribution."""
-  guided = distill.TeacherConfig(logits=logits, temperature=2.0)
-  loss = distill.make_loss(CFG, WIDE, guided, experts.OFF, 0.0)
+  guided = guide(logits, 2.0)
+  loss = distill.make_loss(WIDE, guided, CFG, experts.OFF, 0.0)
   batch, used = given(row_tokens, rows)
 
   def whole(params, teacher, batch, used):
@@ -199,8 +207,8 @@ def test_without_a_share_it_is_the_loss_on_the_text():
 
 
 def test_a_student_that_is_its_teacher_has_nothing_to_learn_from_it():
-  guided = distill.TeacherConfig(logits=1.0, temperature=1.0)
-  loss = distill.make_loss(CFG, CFG, guided, experts.OFF, 0.0)
+  guided = guide(1.0, 1.0)
+  loss = distill.make_loss(CFG, guided, CFG, experts.OFF, 0.0)
   batch, used = given()
   whole = lambda p, micro: loss(p, micro, sft_test.params())
   grads, value, metrics = model_tiny.jit(functools.partial(step.accumulate, whole))(
