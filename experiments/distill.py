@@ -16,7 +16,7 @@ import pathlib
 from r1.algorithms import distill
 from r1.data import conversations
 from r1.data.worlds import arithmetic
-from r1.stages import imitate
+from r1.stages import finish, imitate
 from r1.train import run, sft, students
 
 
@@ -66,6 +66,8 @@ def find_learner(config, cfg: sft.SftConfig, at: imitate.Session) -> imitate.Lea
 
 def main(config, folder: pathlib.Path) -> None:
   cfg = read(config)
+  if finish.already(folder, "distill", config.to_dict()):
+    return
   with imitate.session(config, cfg.batch.rows) as at:
     train, held = find_conversations(config, cfg)
     data = imitate.Data(train=train, held=held, parents={})

@@ -7,7 +7,7 @@ arXiv 2501.12948 section 2.2. The same command again continues from the last che
 
 import pathlib
 
-from r1.stages import course, iteration, reinforce
+from r1.stages import course, finish, iteration, reinforce
 from r1.train import run as runs
 
 TITLE = reinforce.Title(stage="r1_zero", before="base", after="R1-Zero")
@@ -30,6 +30,8 @@ def train(setup: reinforce.Setup, run: reinforce.Run) -> None:
 
 
 def main(config, folder: pathlib.Path) -> None:
+  if finish.already(folder, TITLE.stage, config.to_dict()):
+    return
   with reinforce.opened(TITLE, config, folder) as (setup, run):
     train(setup, run)
 

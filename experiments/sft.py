@@ -10,7 +10,7 @@ import pathlib
 
 from r1.data import conversations
 from r1.data.worlds import arithmetic
-from r1.stages import imitate
+from r1.stages import finish, imitate
 from r1.train import run, sft
 
 
@@ -35,6 +35,8 @@ def find_conversations(config, cfg: sft.SftConfig):
 
 def main(config, folder: pathlib.Path) -> None:
   cfg = read(config)
+  if finish.already(folder, "sft", config.to_dict()):
+    return
   with imitate.session(config, cfg.batch.rows) as at:
     train, held = find_conversations(config, cfg)
     data = imitate.Data(train=train, held=held, parents={})

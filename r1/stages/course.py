@@ -1,10 +1,12 @@
 """The course of a stage of reinforcement learning: evaluated, continued, saved, ended."""
 
+import dataclasses
 import math
 
 from r1.evals import held_out
 from r1.report import curves, progress, table, warning
 from r1.sampling import rollout
+from r1.stages import finish as ending
 from r1.stages import iteration, reinforce
 from r1.train import checkpoint, metrics, snapshot
 
@@ -81,7 +83,7 @@ def save(checkpointer, run: reinforce.Run, setup: reinforce.Setup, score: float)
 
 
 def finish(checkpointer, run: reinforce.Run, setup: reinforce.Setup) -> None:
-  """The evaluation after training, the table and the picture."""
+  """The evaluation after training, the table, the picture, and the model for others."""
   checkpointer.close()
   step, path = run.rollouts * setup.stage.batch.minibatches, setup.folder / "metrics.jsonl"
   lines = metrics.read(path)
@@ -93,5 +95,6 @@ def finish(checkpointer, run: reinforce.Run, setup: reinforce.Setup) -> None:
   columns = [(setup.title.before, results[0]), (setup.title.after, results[-1])]
   setup.console.print(table.build(title, columns))
   curves.draw(lines, curves.RL, setup.folder / "curves.png", setup.title.after)
-  for name in ("metrics.jsonl", "samples.jsonl", "curves.png", "checkpoints", "tensorboard"):
-    setup.console.print(f"  {setup.folder / name}", soft_wrap=True)
+  model = dataclasses.replace(setup.model, params=run.state.policy)
+  texts = ending.texts(setup.folder)
+  ending.finish(setup.folder, model, numbers=results[-1], texts=texts, console=setup.console)

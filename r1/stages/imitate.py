@@ -23,11 +23,24 @@ from r1.algorithms import sft as objective
 from r1.data import conversations
 from r1.model import lora, transformer
 from r1.report import curves
-from r1.train import checkpoint, host, memory, metrics, models, optimizer, run, sft, snapshot
+from r1.stages import ask, finish
+from r1.train import (
+  checkpoint,
+  host,
+  lineage,
+  memory,
+  metrics,
+  models,
+  optimizer,
+  run,
+  sft,
+  snapshot,
+)
 from r1.train import state as states
 from r1.train import step as steps
 from r1.train import workdir as workdirs
 
+OVERLONG = "longer than a row or the model's context"  # a reason to drop a conversation
 TOLD = 20  # lines that a run writes about its updates
 
 
@@ -157,11 +170,15 @@ def build(
   model = learner.model
   digest = {"train": conversations.digest(data.train), "held_out": conversations.digest(data.held)}
   train = tokenize(data.train, "conversations", model, cfg, at.console)
-  held = data.held[: cfg.eval_conversations]
-  held = tokenize(held, "held-out conversations", model, cfg, at.console)
+  shown = data.held[: cfg.eval_conversations]
+  held = tokenize(shown, "held-out conversations", model, cfg, at.console)
   total = sft.total_steps(cfg, len(train))
   opt = optimizer.OptimizerConfig(**config.optimizer, steps=total)
-  run.lineage(folder, stage, learner.parents | data.parents, digest)
+  counts = {
+    name: lineage.count(len(fit), [OVERLONG] * (len(given) - len(fit)))
+    for name, given, fit in (("train", data.train, train), ("held_out", shown, held))
+  }
+  lineage.begin(folder, stage, learner.parents | data.parents, digest, counts)
   workdirs.describe(folder, model.cfg, model.tokenizer)
   trained, frozen = lora.split(model.params)
   tx = optimizer.make(opt, lora.split(transformer.specs(model.cfg))[0])
@@ -278,6 +295,8 @@ def train(setup: Setup, state):
   checkpointer.close()
   lines = metrics.read(setup.folder / "metrics.jsonl")
   curves.draw(lines, curves.SFT, setup.folder / "curves.png", setup.title)
-  for name in ("metrics.jsonl", "curves.png", "checkpoints", "tensorboard"):
-    setup.console.print(f"  {setup.folder / name}", soft_wrap=True)
+  model = dataclasses.replace(setup.model, params=state.policy)
+  asked = [ask.prompt(*tokens) for tokens in (setup.held or setup.train)]
+  texts = ask.answers(model, asked, cfg.seed)
+  finish.finish(setup.folder, model, numbers=lines[-1], texts=texts, console=setup.console)
   return state

@@ -20,7 +20,7 @@ from r1.model import lora, transformer
 from r1.rewards import accuracy, combine, shaping
 from r1.sampling import decode, partial, speculate
 from r1.stages import questions
-from r1.train import host, measure, models, optimizer, plan, rl, run
+from r1.train import host, lineage, measure, models, optimizer, plan, rl, run
 from r1.train import state as states
 from r1.train import workdir as workdirs
 
@@ -135,7 +135,8 @@ def build(
   model, parents = load_model(config, stage, mesh, rules, console)
   longest = room(stage, model, asked)
   digest = {"train": records.digest(asked.train), "held_out": records.digest(asked.held)}
-  run.lineage(folder, title.stage, parents, digest)
+  counts = {"train": lineage.count(len(asked.train), asked.dropped.values())}
+  lineage.begin(folder, title.stage, parents, digest, counts)
   run.note(folder / "dropped.json", asked.dropped)
   workdirs.describe(folder, model.cfg, model.tokenizer)
   trained, frozen = lora.split(model.params)

@@ -1,5 +1,6 @@
 """metrics.jsonl and TensorBoard events: one JSON object per logged step."""
 
+import collections
 import json
 import math
 import pathlib
@@ -31,6 +32,12 @@ def append(path: pathlib.Path, record: dict) -> None:
 def read(path: pathlib.Path) -> list[dict]:
   """All records of a metrics.jsonl."""
   return [json.loads(line) for line in _lines(path)]
+
+
+def last(path: pathlib.Path, count: int) -> list[dict]:
+  """The last records of a jsonl file, however long it is."""
+  with path.open(encoding="utf-8", newline="\n") as file:
+    return [json.loads(line) for line in collections.deque(file, maxlen=count)]
 
 
 def _lines(path: pathlib.Path) -> list[str]:

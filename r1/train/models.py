@@ -14,9 +14,9 @@ from r1.model.hf import load as hf_load
 from r1.model.hf import names
 from r1.text import hf_tokenizer
 from r1.text import tokenizer as tokenizers
-from r1.train import pretrain, run, state, workdir
+from r1.train import lineage, pretrain, state, workdir
 
-DOWNLOAD = "hf:"
+DOWNLOAD = lineage.DOWNLOAD
 
 
 def load(
@@ -73,8 +73,10 @@ def find(
   where: as for `load`, or "" for the embedded world's base, made by the settings in `base` (a
   config like configs/pretrain.py) once per user. A preset borrows that world's tokenizer.
   mtp: keep the layer of multi-token prediction. adapters, seed: fresh ones beside the weights.
+  Raises ValueError where `where` is no model, or the workdir of a run that is not finished.
   """
   if where:
+    lineage.parent(where)
     tokenizer = None
     if where in presets.NAMES and base:
       _, world, _, settings = pretrain.settings(base)
@@ -82,11 +84,11 @@ def find(
     folder = local(where)
     given = {"runtime": runtime, "dtype": dtype, "mesh": mesh, "mtp": mtp}
     model = load(folder, **given, tokenizer=tokenizer, say=say)
-    parents = {where: digest(folder)}
+    parents = {where: lineage.digest(folder)}
   else:
     folder = _base(base, say)
     model = load(folder, runtime=runtime, dtype=dtype, mesh=mesh)
-    parents = {str(folder): digest(folder)}
+    parents = {str(folder): lineage.digest(folder)}
   return (adapt(model, adapters, mesh=mesh, seed=seed) if adapters else model), parents
 
 
@@ -105,14 +107,6 @@ def local(where: str | os.PathLike) -> pathlib.Path:
   if str(where).startswith(DOWNLOAD):
     return download(str(where).removeprefix(DOWNLOAD))
   return pathlib.Path(where)
-
-
-def digest(where: str | os.PathLike) -> str:
-  """Of the files that hold a model's weights; a preset's are its name's."""
-  folder = pathlib.Path(where)
-  if (folder / "checkpoints").is_dir():
-    return run.digest_of_files(folder / "checkpoints")
-  return run.digest_of_files(folder) if folder.is_dir() else str(where)
 
 
 def _checkpoint(folder, runtime: dict, dtype: str, mesh, mtp: bool, say) -> workdir.Model:

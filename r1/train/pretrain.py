@@ -22,9 +22,10 @@ from r1.data.worlds import arithmetic, general, web
 from r1.model import config as model_config
 from r1.model import transformer
 from r1.text import tokenizer as tokenizers
-from r1.train import checkpoint, host, optimizer, state, step, workdir
+from r1.train import checkpoint, host, lineage, optimizer, state, step, workdir
 
 VERSION = 2  # of model, batches and update; raise it with any of them, so old bases are not reused
+ABANDONED = 86_400  # seconds after which nobody is writing a draft any more
 WAITING = 16  # documents that may wait for a row with room for them, while others fill the gaps
 
 
@@ -139,18 +140,30 @@ def digest(model: dict, world: web.World, opt, cfg: PretrainConfig) -> str:
 
 
 def save(folder: pathlib.Path, model: workdir.Model) -> None:
-  """Writes a workdir with one checkpoint, whole or not at all; another run may do the same."""
-  draft = pathlib.Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
-  workdir.describe(draft, model.cfg, model.tokenizer)
-  checkpointer = checkpoint.open_folder(draft / "checkpoints", keep=1)
-  checkpoint.save(checkpointer, 0, {"params": model.params}, score=0.0)
-  checkpointer.close()
-  try:
-    draft.rename(folder)
-  except OSError:  # the other run was first
-    if not (folder / "model.json").exists():
-      raise
-    shutil.rmtree(draft)
+  """Writes a workdir with one checkpoint, whole or not at all; another run may do the same.
+
+  What it cannot finish it takes away; what a killed one left goes a day later.
+  """
+  sweep(folder)
+  with tempfile.TemporaryDirectory(prefix=f"{folder.name}.", dir=folder.parent) as parent:
+    draft = pathlib.Path(parent) / folder.name
+    workdir.describe(draft, model.cfg, model.tokenizer)
+    checkpointer = checkpoint.open_folder(draft / "checkpoints", keep=1)
+    checkpoint.save(checkpointer, 0, {"params": model.params}, score=0.0)
+    checkpointer.close()
+    lineage.finish(draft, {"model": lineage.digest_of_arrays(model.params)})
+    try:
+      draft.rename(folder)
+    except OSError:  # the other run was first
+      if not (folder / "model.json").exists():
+        raise
+
+
+def sweep(folder: pathlib.Path) -> None:
+  """Removes drafts of a base that runs which are no more have left beside it."""
+  for draft in folder.parent.glob(f"{folder.name}.*"):
+    if time.time() - draft.stat().st_mtime > ABANDONED:
+      shutil.rmtree(draft, ignore_errors=True)
 
 
 def cached_base(

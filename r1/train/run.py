@@ -1,8 +1,7 @@
-"""A run's own papers: run.json, lineage.json, and whose workdir it is."""
+"""A run's own papers: run.json, what else it notes, and whose workdir it is."""
 
 import difflib
 import functools
-import hashlib
 import importlib.metadata
 import json
 import pathlib
@@ -17,6 +16,7 @@ from absl import app, flags
 from r1.train import host
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "sentencepiece")
+DRAFT = ".part"  # ends the name of a file that is not yet whole
 
 
 def flatten(config: dict, prefix: str = "") -> dict[str, object]:
@@ -77,10 +77,10 @@ def claim(folder: pathlib.Path, stage: str, config: dict) -> None:
   folder.mkdir(parents=True, exist_ok=True)
   path, flat = folder / "run.json", flatten(config)
   if not path.exists():
-    if any(folder.iterdir()):
+    if any(inside.name != path.name + DRAFT for inside in folder.iterdir()):
       raise ValueError(f"{folder} is not empty and holds no run.json; give an empty --workdir")
     record = {"stage": stage, "config": flat, "commit": commit(), "versions": versions()}
-    path.write_text(json.dumps(record, indent=2) + "\n")
+    note(path, record)
     return
   before = json.loads(path.read_text())
   names = sorted(before["config"].keys() | flat.keys())
@@ -102,35 +102,11 @@ def setting(folder: str | pathlib.Path, name: str):
   return json.loads(path.read_text())["config"].get(name) if path.exists() else None
 
 
-def lineage(folder: pathlib.Path, stage: str, parents: dict[str, str], data: dict) -> None:
-  """Writes lineage.json: where the weights and the questions came from, with digests.
-
-  Raises ValueError where the run began with other weights or other questions.
-  """
-  record = {"stage": stage, "commit": commit(), "parents": parents, "data": data}
-  path = folder / "lineage.json"
-  before = json.loads(path.read_text()) if path.exists() else record
-  for name in ("parents", "data"):
-    if before[name] != record[name]:
-      raise ValueError(
-        f"{folder} began with {name} {before[name]}, now they are {record[name]}: it cannot go on "
-        "from others; give a new --workdir"
-      )
-  (folder / "lineage.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-
-
 def note(path: pathlib.Path, record: dict) -> None:
-  """Writes a record beside the run's other papers, for people to read."""
-  path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-
-
-def digest_of_files(folder: pathlib.Path) -> str:
-  """sha256 over the names and bytes of every file below a folder."""
-  total = hashlib.sha256()
-  for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-    total.update(str(path.relative_to(folder)).encode())
-    total.update(hashlib.sha256(path.read_bytes()).digest())
-  return total.hexdigest()
+  """Writes a record beside the run's other papers, whole or not at all."""
+  draft = path.with_name(path.name + DRAFT)
+  draft.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+  draft.replace(path)
 
 
 def versions() -> dict[str, str]:

@@ -136,7 +136,7 @@ def test_a_finished_run_started_again_changes_nothing(finished, capsys):
   before = [(finished / name).read_bytes() for name in ("metrics.jsonl", "samples.jsonl")]
   tiny_run.start(tiny_run.config(), finished)
   assert [(finished / n).read_bytes() for n in ("metrics.jsonl", "samples.jsonl")] == before
-  assert "continuing after rollout 3" in capsys.readouterr().out
+  assert "is finished, there is nothing to do" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -120,7 +120,7 @@ def test_a_finished_run_started_again_changes_nothing(finished, capsys):
   before = (finished / "metrics.jsonl").read_bytes()
   tiny_sft.start(tiny_sft.config(), finished)
   assert (finished / "metrics.jsonl").read_bytes() == before
-  assert "continuing after update 3" in capsys.readouterr().out
+  assert "is finished, there is nothing to do" in capsys.readouterr().out
 
 
 def test_the_best_checkpoint_is_that_of_the_lowest_held_out_loss(finished):

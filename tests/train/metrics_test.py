@@ -77,3 +77,11 @@ def test_numbers_that_are_not_finite_survive(tmp_path):
 def test_only_clocks_are_left_out_of_what_must_repeat():
   record = {"step": 1, "time/sample_s": 2.0, "throughput/mfu": 0.1, "response/length": 9.0}
   assert metrics.steady(record) == {"step": 1, "response/length": 9.0}
+
+
+def test_the_last_lines_are_read_without_the_others(tmp_path):
+  path = tmp_path / "samples.jsonl"
+  for step in range(5):
+    metrics.append(path, {"step": step, "response": "a\u2028b\r"})
+  assert metrics.last(path, 2) == [{"step": n, "response": "a\u2028b\r"} for n in (3, 4)]
+  assert len(metrics.last(path, 9)) == 5

@@ -15,7 +15,7 @@ from r1 import sharding, spec
 from r1.model import lora, presets, transformer
 from r1.model.hf import config, export
 from r1.text import hf_tokenizer
-from r1.train import checkpoint, models, workdir
+from r1.train import checkpoint, lineage, models, workdir
 from tests.model.hf import checkpoints
 from tests.text import checkpoints as tokenizers
 from tests.train import tiny
@@ -222,20 +222,20 @@ def find(where, base=None, adapters=None):
 def test_the_lineage_holds_a_digest_of_the_files(source, tmp_path, monkeypatch):
   model, parents = find(str(source))
   assert model.cfg.attention == "mla"
-  assert parents == {str(source): models.digest(source)}
+  assert parents == {str(source): lineage.digest(source)}
   assert len(parents[str(source)]) == 64
   monkeypatch.setitem(sys.modules, "huggingface_hub", hub(lambda name, **options: str(source)))
   _, downloaded = find("hf:org/name")
-  assert downloaded == {"hf:org/name": models.digest(source)}
+  assert downloaded == {"hf:org/name": lineage.digest(source)}
   other = copy(source, tmp_path / "model", some_field=None)
-  assert models.digest(other) != models.digest(source)
+  assert lineage.digest(other) != lineage.digest(source)
 
 
 def test_the_digest_of_a_workdir_is_its_checkpoints_alone(run, tmp_path):
   shutil.copytree(run, tmp_path / "run")
   (tmp_path / "run" / "notes.txt").write_text("read me")
-  assert models.digest(tmp_path / "run") == models.digest(run)
-  assert models.digest("tiny-qwen2") == "tiny-qwen2"
+  assert lineage.digest(tmp_path / "run") == lineage.digest(run)
+  assert lineage.digest("tiny-qwen2") == "tiny-qwen2"
 
 
 def test_a_preset_without_a_base_s_world_has_no_tokenizer():

@@ -65,24 +65,10 @@ def test_a_folder_of_somebody_else_s_files_is_left_alone(tmp_path):
   assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_lineage_names_parents_and_data(tmp_path):
-  run.lineage(tmp_path, "sft", {"runs/zero": "ab12"}, {"train": "cd34", "思": "é"})
-  record = json.loads((tmp_path / "lineage.json").read_text(encoding="utf-8"))
-  assert record["stage"] == "sft"
-  assert record["parents"] == {"runs/zero": "ab12"}
-  assert record["data"] == {"train": "cd34", "思": "é"}
-  assert record["commit"] == run.commit()
-
-
-def test_the_digest_of_a_folder_sees_names_and_bytes(tmp_path):
-  digests = []
-  for name, text in (("a", "1"), ("a", "2"), ("b", "1"), ("a", "1")):
-    folder = tmp_path / str(len(digests))
-    (folder / "sub").mkdir(parents=True)
-    (folder / "sub" / name).write_text(text)
-    digests.append(run.digest_of_files(folder))
-  assert digests[0] == digests[3]
-  assert len(set(digests)) == 3
+def test_a_run_that_died_while_it_claimed_its_folder_claims_it_again(tmp_path):
+  (tmp_path / "run.json.part").write_text('{"stage": "r1_')
+  run.claim(tmp_path, "r1_zero", CONFIG)
+  assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
 def test_the_commit_says_so_where_the_tree_has_changes(monkeypatch):

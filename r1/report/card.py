@@ -1,0 +1,83 @@
+"""The card of a model or a data set: what made it, from what, how good it is, how to load it."""
+
+import json
+from collections.abc import Mapping
+
+MACHINE = ("base", "mesh", "runtime", "sampler", "verifier")  # sections of no effect on the result
+EVALUATION = "eval/"
+SHOWN = 12  # hex digits of a digest: enough to tell two apart
+LOAD = """```python
+import transformers
+model = transformers.AutoModelForCausalLM.from_pretrained("{folder}")
+```
+
+`python -m experiments.sample --model={workdir} "what is 3 + 4 - 2 ?"` asks it;
+`model={workdir}` or `model={folder}` in a config's argument starts another stage from it."""
+WORLD = (
+  "It was trained on generated text of one small world and knows nothing else: no other words, no "
+  "other tasks. Its numbers are of held-out problems of that world."
+)
+OWN = (
+  "Nothing is known of it beyond the numbers above, which are of this run's own held-out data; it "
+  "was not tested for safety in use."
+)
+
+
+def build(workdir: str, lineage: Mapping, numbers: Mapping[str, float]) -> str:
+  """Markdown for `hf/README.md`, as the Hugging Face hub shows it.
+
+  lineage: the record of lineage.json. numbers: of the last evaluation; those of EVALUATION are
+  shown, and NAME_se stands beside NAME.
+  """
+  config, stage = lineage["config"], lineage["stage"]
+  parts = [
+    f"---\nlibrary_name: transformers\ntags:\n- r1\n- {stage}\n---",
+    f"# {stage}",
+    f"Made by the stage `{stage}` of r1 (arXiv 2501.12948 in JAX), commit `{lineage['commit']}`.",
+    "## Parents",
+    _digests(lineage["parents"]) or "None: its weights were made here.",
+    "## Data",
+    data(lineage),
+    "## Settings",
+    _settings(config),
+    "## Numbers",
+    _numbers(numbers) or "None were taken at the end of this stage.",
+    "## How to load it",
+    LOAD.format(folder=f"{workdir}/hf", workdir=workdir),
+    "## Limits",
+    WORLD if any("world." in name for name in config) else OWN,
+  ]
+  return "\n\n".join(parts) + "\n"
+
+
+def data(lineage: Mapping) -> str:
+  """The table of data sets: digests, and how many items were kept and dropped, by reason."""
+  lines = ["| data set | digest | kept | dropped |", "| --- | --- | --- | --- |"]
+  counts = lineage["counts"]
+  for name, digest in lineage["data"].items():
+    found = counts.get(name, {})
+    dropped = ", ".join(f"{n} {reason}" for reason, n in found.get("dropped", {}).items())
+    kept = found.get("kept", "–")
+    lines.append(f"| {name} | `{digest[:SHOWN]}` | {kept} | {dropped or '–'} |")
+  return "\n".join(lines)
+
+
+def _digests(named: Mapping[str, str]) -> str:
+  return "\n".join(f"- `{name}`, digest `{digest[:SHOWN]}`" for name, digest in named.items())
+
+
+def _settings(config: Mapping) -> str:
+  """One setting a line, as the command line would take it, but for how and where it computed."""
+  chosen = [name for name in config if name.split(".")[0] not in MACHINE]
+  return "\n".join(["```", *(f"{name} = {json.dumps(config[name])}" for name in chosen), "```"])
+
+
+def _numbers(numbers: Mapping[str, float]) -> str:
+  rows = [n for n in numbers if n.startswith(EVALUATION) and not n.endswith("_se")]
+  if not rows:
+    return ""
+  lines = ["| number | value |", "| --- | --- |"]
+  for name in rows:
+    error = numbers.get(f"{name}_se")
+    lines.append(f"| {name} | {numbers[name]:.4g}" + (f" ± {error:.2g}" if error else "") + " |")
+  return "\n".join(lines)
