@@ -12,7 +12,7 @@ import jax
 from r1 import sharding
 from r1.model import transformer
 from r1.text import tokenizer as tokenizers
-from r1.train import models, workdir
+from r1.train import lineage, models, workdir
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,6 +59,7 @@ def teacher(
   where: as for `models.load`. Raises ValueError where its tokenizer is another than the student's:
   one distribution is then over other pieces of text than the other.
   """
+  lineage.parent(where)
   folder = models.local(where)
   found = models.load(
     folder, runtime=runtime, dtype=dtype, mesh=mesh, tokenizer=student.tokenizer, say=say
@@ -69,7 +70,7 @@ def teacher(
       "distributions compare under one tokenizer alone: learn from the teacher's text "
       "(distill.logits=0), or give two models with one tokenizer"
     )
-  return found, {where: models.digest(folder)}
+  return found, {where: lineage.digest(folder)}
 
 
 def _difference(student: tokenizers.Tokenizer, teacher: tokenizers.Tokenizer) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from r1 import sharding
 from r1.model import heads, transformer
-from r1.train import models, students, workdir
+from r1.train import lineage, models, students, workdir
 from tests.experiments import families
 from tests.model import tiny
 from tests.train import tiny as words
@@ -99,7 +99,7 @@ def teacher(where, student):
 def test_a_teacher_of_another_family_with_the_same_tokenizer_is_taken(checkpoints):
   found, parents = teacher(checkpoints["qwen3"], load(checkpoints["qwen2"]))
   assert found.cfg.qk_norm
-  assert parents == {str(checkpoints["qwen3"]): models.digest(checkpoints["qwen3"])}
+  assert parents == {str(checkpoints["qwen3"]): lineage.digest(checkpoints["qwen3"])}
 
 
 def test_a_teacher_with_another_tokenizer_is_refused_naming_both(checkpoints):
