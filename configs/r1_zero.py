@@ -55,17 +55,7 @@ def tiny(a) -> ml_collections.ConfigDict:
     "fork": (),  # or (trunk, branch) in tokens, where minibatches is 1
   }
   c.sampler = sampler()
-  c.reward = {
-    "accuracy": 1.0,
-    "format": 0.1,
-    "language": a.language,
-    "mode": "answer_tag",
-    "languages": (),
-    "shaping": shaping(limit=108),
-    "own": (),
-    "general": (),
-    "schedules": (),
-  }
+  c.reward = reward(a.language)
   c.verifier = common.verifier()
   c.optimizer = common.ADAM | {
     "learning_rate": 1.5e-4,
@@ -89,6 +79,23 @@ def problems() -> dict:
     "languages": (("en", 1.0),),
     "general": "",
     "general_count": 400,
+  }
+
+
+def reward(language: float) -> dict:
+  """Rules alone: the paper has no reward model on reasoning prompts."""
+  return {
+    "accuracy": 1.0,
+    "format": 0.1,
+    "language": language,
+    "helpful": 0.0,
+    "safety": 0.0,
+    "mode": "answer_tag",
+    "languages": (),
+    "shaping": shaping(limit=108),
+    "own": (),
+    "general": (),
+    "schedules": (),
   }
 
 

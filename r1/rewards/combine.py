@@ -1,30 +1,39 @@
 """The total reward: a weighted sum of parts, each reported alone too (arXiv 2501.12948v2 eq. 8-10).
 
 R = R_reasoning + R_general + R_language: a question that a rule can judge has its accuracy, a
-general prompt has the preference rewards in its place, and both have format and language.
+general prompt has the score of a reward model in its place, helpful or safety as the data set that
+it belongs to, and both have format and language.
 """
 
 import collections
 import dataclasses
 import importlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from r1 import schedule
 from r1.data import responses as records
 from r1.rewards import accuracy, form, language, shaping, verdict
 
 BUILT_IN = ("accuracy", "format", "language")
-GENERAL = ("helpful", "safety")  # kinds without a rule
+GENERAL = ("helpful", "safety")  # kinds without a rule, each with a reward model of its own
+
+# (questions, responses) -> a Score each: a reward model, see `r1.train.reward_models`.
+Model = Callable[[Sequence, Sequence[records.Response]], "list[verdict.Score]"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RewardConfig:
-  """Weights of the parts; a weight of 0 still reports accuracy, format and language."""
+  """Weights of the parts; a weight of 0 still reports accuracy, format and language.
+
+  helpful, safety: of the reward model of that kind, on questions of that kind; 0 never asks it.
+  """
 
   accuracy: float
   format: float
   language: float
+  helpful: float
+  safety: float
   mode: str  # where the answer stands: "answer_tag" or "boxed"
   # That the model may fall into, beside other scripts; told apart from the question's own.
   languages: tuple[str, ...]
@@ -40,7 +49,8 @@ class RewardConfig:
     for name, weight in weights.items():
       if not math.isfinite(weight):
         raise ValueError(f"weight {weight} of reward {name!r} given; use a finite number")
-    if len(weights) != len(BUILT_IN) + len(self.shaping.weights()) + len(self.own + self.general):
+    ours = len(BUILT_IN) + len(GENERAL) + len(self.shaping.weights())
+    if len(weights) != ours + len(self.own + self.general):
       raise ValueError(
         f"own rewards {self.own} and general ones {self.general} given; name each once, and none "
         f"as a part of ours: {sorted(weights)}"
@@ -53,6 +63,7 @@ class RewardConfig:
   def weights(self) -> dict[str, float]:
     """Weight by name of the part, before schedules."""
     built_in = {"accuracy": self.accuracy, "format": self.format, "language": self.language}
+    built_in |= {"helpful": self.helpful, "safety": self.safety}
     return built_in | self.shaping.weights() | dict(self.own) | dict(self.general)
 
   def weights_at(self, step: int) -> dict[str, float]:
@@ -106,11 +117,13 @@ def combine(
   cfg: RewardConfig,
   verifier: accuracy.Verifier,
   step: int,
+  models: Mapping[str, Model],
 ) -> Rewards:
   """Scores response i against question i, with the weights of update `step`.
 
-  An own reward is called as function(question, response) and returns a number or a Score, None
-  for no verdict. A fault of a grader is ours and never lowers a reward: the sample is masked.
+  models: by the kind of question that they judge; one whose weight is 0 now is not asked. An own
+  reward is called as function(question, response) and returns a number or a Score, None for no
+  verdict. A fault of a grader is ours and never lowers a reward: the sample is masked.
   """
   if len(questions) != len(responses):
     raise ValueError(
@@ -120,10 +133,13 @@ def combine(
   errors: list[str] = []
   scores = _rules(questions, responses, cfg, verifier, errors)
   general = [question.kind in GENERAL for question in questions]
+  weights = cfg.weights_at(step)
+  for kind in (kind for kind in GENERAL if weights[kind]):
+    scores[kind] = _preferred(kind, questions, responses, models, errors)
   for path, _ in (*cfg.own, *cfg.general):
     ask = [path in dict(cfg.own) or is_general for is_general in general]
     scores[path] = _own(path, questions, responses, ask, errors)
-  counted = {name: weight for name, weight in cfg.weights_at(step).items() if weight}
+  counted = {name: weight for name, weight in weights.items() if weight}
   columns = [scores[name] for name in counted]
   rows = range(len(responses))
   valid = [
@@ -131,7 +147,8 @@ def combine(
     for i in rows
   ]
   total = [sum(w * _value(scores[name][i]) for name, w in counted.items()) for i in rows]
-  judged = [_verdict([scores[n][i] for n in ("accuracy", *dict(cfg.general))]) for i in rows]
+  judges = [name for name in ("accuracy", *GENERAL, *dict(cfg.general)) if name in scores]
+  judged = [_verdict([scores[name][i] for name in judges]) for i in rows]
   return Rewards(
     total=[value if ok else 0.0 for value, ok in zip(total, valid)],
     parts={name: [s and s.value for s in column] for name, column in scores.items()},
@@ -164,6 +181,21 @@ def _rules(questions, responses, cfg, verifier, errors: list[str]) -> dict[str, 
   for name, column in shaped.items():
     result[name] = [_plain(value) for value in column]
   return result
+
+
+def _preferred(kind: str, questions, responses, models, errors: list[str]) -> Column:
+  """What the reward model of a kind says of the questions of that kind."""
+  if kind not in models:
+    raise ValueError(
+      f"reward {kind!r} has a weight and no reward model; there are {sorted(models)}: give the "
+      "preference stage's workdir, or the weight 0"
+    )
+  asked = [i for i, question in enumerate(questions) if question.kind == kind]
+  said: Column = [None] * len(questions)
+  found = models[kind]([questions[i] for i in asked], [responses[i] for i in asked])
+  for i, score in zip(asked, found, strict=True):
+    said[i] = _noted(kind, questions[i], score, errors)
+  return said
 
 
 def _own(path: str, questions, responses, ask: list[bool], errors: list[str]) -> Column:
@@ -240,8 +272,9 @@ def gradable(
   faults = verifier.faults(ruled) if cfg.accuracy else {}
   empty = records.Response(text="", tokens=1, truncated=False)
   for question in questions:
-    if question.kind in GENERAL and not cfg.general:
-      faults[question.id] = f"kind {question.kind!r} needs a reward model; name it in `general`"
+    kind = question.kind
+    if kind in GENERAL and not (cfg.general or cfg.weights()[kind]):
+      faults[question.id] = f"kind {kind!r} needs a reward model: give `{kind}` a weight"
     if cfg.language and language.consistency(question, empty).verdict == "no_verdict":
       faults[question.id] = _reason("language", question)
   return [question for question in questions if question.id not in faults], faults

@@ -50,7 +50,8 @@ def sample(
   given = setup.questions.train, setup.model.tokenizer, stage.rl.template
   asked = partial.unpack(run.carried, *given)
   asked += rollout.requests(chosen, *given, group=group, rollout=number, limit=limit)
-  grade = functools.partial(combine.combine, cfg=stage.reward, verifier=setup.verifier, step=step)
+  judges = {"verifier": setup.verifier, "models": setup.judges}
+  grade = functools.partial(combine.combine, cfg=stage.reward, step=step, **judges)
   generate = functools.partial(
     engine.generate,
     run.state.policy,

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import rich.console
 import tensorboardX
@@ -52,13 +52,17 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-  """What stays the same from rollout to rollout. The model is without its weights."""
+  """What stays the same from rollout to rollout. The model is without its weights.
+
+  judges: reward models by the kind of general prompt that they score.
+  """
 
   title: Title
   stage: Stage
   model: workdirs.Model
   questions: questions.Questions
   verifier: accuracy.Verifier
+  judges: Mapping[str, combine.Model]
   microbatches: int
   update: Callable
   place: Callable
@@ -150,6 +154,7 @@ def build(
     model=dataclasses.replace(model, params={}),
     questions=asked,
     verifier=verifier,
+    judges={},
     microbatches=microbatches,
     update=rl.compiled(
       *(model.cfg, tx, state, stage.batch, stage.grpo, stage.experts),

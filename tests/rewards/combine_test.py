@@ -14,6 +14,8 @@ CONFIG = combine.RewardConfig(
   accuracy=1.0,
   format=0.1,
   language=0.3,
+  helpful=0.0,
+  safety=0.0,
   mode="answer_tag",
   languages=(),
   shaping=settings.OFF,
@@ -45,9 +47,10 @@ def _verifiers(verifier):
 VERIFIERS = {}
 
 
-def combined(texts, cfg=CONFIG, asked=None, step=0):
-  asked = [asked or question()] * len(texts)
-  return combine.combine(asked, [response(t) for t in texts], cfg, VERIFIERS[cfg.mode], step)
+def combined(texts, cfg=CONFIG, asked=None, step=0, models=None):
+  asked = asked if isinstance(asked, list) else [asked or question()] * len(texts)
+  given = cfg, VERIFIERS[cfg.mode], step, models or {}
+  return combine.combine(asked, [response(t) for t in texts], *given)
 
 
 def fifth_of_length(question, response):
@@ -161,6 +164,75 @@ def test_languages_of_one_script_are_told_apart_where_they_are_named():
   assert combined([text], named).parts["language"][0] < 0.5
 
 
+def constant(value, kinds, said="right"):
+  """A reward model that writes down the kinds of question that it is asked about."""
+
+  def score(asked, answers):
+    kinds.extend(q.kind for q in asked)
+    return [verdict.Score(value, said)] * len(answers)
+
+  return score
+
+
+MIXED = [
+  question(),
+  question(kind="helpful", answer=None),
+  question(kind="safety", answer=None),
+  question(kind="helpful", answer=None),
+]
+
+
+def test_each_general_prompt_is_scored_by_the_reward_model_of_its_kind_alone():
+  seen = {"helpful": [], "safety": []}
+  models = {"helpful": constant(-3.0, seen["helpful"]), "safety": constant(0.5, seen["safety"])}
+  cfg = dataclasses.replace(CONFIG, helpful=0.25, safety=2.0)
+  rewards = combined([RIGHT, RIGHT, WRONG, BARE], cfg, MIXED, models=models)
+  assert seen == {"helpful": ["helpful", "helpful"], "safety": ["safety"]}
+  assert rewards.parts["helpful"] == [None, -3, None, -3]
+  assert rewards.parts["safety"] == [None, None, 0.5, None]
+  assert rewards.parts["accuracy"] == [1, None, None, None]
+  # Eq. 8-10: 1 + .1 + .12; .25 * -3 + .1 + .12; 2 * .5 + .1 + .3; .25 * -3 and no format.
+  assert rewards.total == pytest.approx([1.22, -0.53, 1.4, -0.75])
+  assert rewards.valid == [True] * 4
+  assert rewards.verdicts == ["right"] * 4
+
+
+def test_a_reward_model_is_asked_from_its_first_update_on():
+  seen = []
+  late = (("helpful", ((0, 0.0), (1300, 1.0))),)
+  cfg = dataclasses.replace(CONFIG, helpful=1.0, schedules=late)
+  asked, models = question(kind="helpful", answer=None), {"helpful": constant(1.0, seen)}
+  before = combined([RIGHT], cfg, asked, step=1299, models=models)
+  assert seen == []
+  assert "helpful" not in before.parts
+  assert before.total == pytest.approx([0.22])
+  assert combined([RIGHT], cfg, asked, step=1300, models=models).total == pytest.approx([1.22])
+
+
+def test_a_reward_model_without_a_verdict_masks_its_sample():
+  cfg = dataclasses.replace(CONFIG, helpful=1.0)
+  models = {"helpful": constant(1.0, [], "no_verdict")}
+  rewards = combined([RIGHT] * 2, cfg, MIXED[:2], models=models)
+  assert rewards.valid == [True, False]
+  assert rewards.total == pytest.approx([1.22, 0])
+  assert rewards.errors == ["helpful on question '3+5': the grader gave no verdict"]
+
+
+def test_a_weight_without_its_reward_model_is_refused():
+  cfg = dataclasses.replace(CONFIG, safety=1.0)
+  with pytest.raises(ValueError, match=r"reward 'safety' has a weight .* there are \['helpful'\]"):
+    combined([RIGHT], cfg, models={"helpful": constant(1.0, [])})
+
+
+def test_general_prompts_can_be_learned_from_where_their_model_has_a_weight():
+  asked = [question(kind="helpful", answer=None), question(kind="safety", answer=None)]
+  asked[1] = dataclasses.replace(asked[1], id="s")
+  cfg = dataclasses.replace(CONFIG, helpful=1.0)
+  kept, faults = combine.gradable(asked, cfg, VERIFIERS["answer_tag"])
+  assert kept == asked[:1]
+  assert faults == {"s": "kind 'safety' needs a reward model: give `safety` a weight"}
+
+
 def test_questions_that_can_never_be_graded_are_found_before_training():
   make = lambda name, **fields: questions.Question(id=name, prompt="?", **fields)
   asked = [
@@ -243,7 +315,7 @@ def test_a_config_that_cannot_work_is_refused(change, message):
 
 def test_one_question_is_needed_for_each_response():
   with pytest.raises(ValueError, match="1 questions and 2 responses"):
-    combine.combine([question()], [response(RIGHT)] * 2, CONFIG, VERIFIERS["answer_tag"], 0)
+    combine.combine([question()], [response(RIGHT)] * 2, CONFIG, VERIFIERS["answer_tag"], 0, {})
 
 
 def test_means_leave_out_the_samples_without_a_verdict():

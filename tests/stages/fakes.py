@@ -132,6 +132,7 @@ def setup(stage: reinforce.Stage, asked: questions.Questions, seen: Seen, folder
     model=workdir.Model(tiny.model(), Tokenizer(), {}),
     questions=asked,
     verifier=Verifier(),
+    judges={},
     microbatches=1,
     update=update(seen),
     place=lambda given: given,
