@@ -79,7 +79,7 @@ def student() -> dict:
   arms = {"distill": arm("distill", f"{STUDENT},data={{pipeline}}/harvest", "boxed")}
   arms["distill_logits"] = arm(
     "distill",
-    f"{STUDENT},data={{pipeline}}/harvest,teacher={{pipeline}}/alignment_rl",
+    f"{STUDENT},data={{pipeline}}/harvest,teacher={{pipeline}}/alignment_rl,logits=0.5",
     "boxed",
   )
   for rate in (1e-4, 3e-4, 6e-4):
