@@ -18,7 +18,8 @@ from r1.data.worlds import arithmetic
 from r1.evals import suite
 from r1.rewards import accuracy
 from r1.sampling import decode, rollout
-from r1.train import host, models, run
+from r1.stages import finish
+from r1.train import host, lineage, models, run
 
 ROLLOUT = 2**31 + 1  # the rollout number of these answers: a stream of their own
 
@@ -36,13 +37,16 @@ def main(config, folder: pathlib.Path) -> None:
   host.quiet_libraries()
   host.keep_compiled_programs()
   cfg, world, judging = read(config)
+  if finish.already(folder, "evaluate", config.to_dict()):
+    return
+  where = models.local(config.model)
+  lineage.parent(where)
   run.claim(folder, "evaluate", config.to_dict())
+  lineage.begin(folder, "evaluate", {config.model: lineage.digest(where)}, {}, {})
   mesh, rules = sharding.layout(dict(config.mesh), 1)
   runtime = dict(config.runtime) | {"rules": rules}
   with sharding.on(mesh), accuracy.Verifier(judging) as verifier:
-    model = models.load(
-      models.local(config.model), runtime=runtime, dtype=config.weights, mesh=mesh
-    )
+    model = models.load(where, runtime=runtime, dtype=config.weights, mesh=mesh)
     sampler = decode.SamplerConfig(**config.sampler, top_k=0, top_p=config.top_p, min_p=0.0)
 
     def answer(questions, samples: int, temperature: float):
@@ -64,6 +68,8 @@ def main(config, folder: pathlib.Path) -> None:
   with (folder / "answers.jsonl").open("w") as file:
     file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in judged)
   run.note(folder / "evaluation.json", numbers)
+  names = ("evaluation.json", "answers.jsonl")
+  lineage.finish(folder, {name: lineage.digest_of_files(folder / name) for name in names})
   for name, (mean, error) in numbers.items():
     console.print(f"{name:>22}  {mean:.3f} ± {error:.3f}")
   console.print(f"done in {(time.monotonic() - started) / 60:.1f} minutes")
