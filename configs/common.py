@@ -38,22 +38,24 @@ def _typed(name: str, text: str, default):
 
 
 def choose(
-  a, file: str, *, tiny: Callable, paper: Callable, small: Callable
+  a, file: str, *, tiny: Callable, small: Callable, **sizes: Callable
 ) -> ml_collections.ConfigDict:
   """The recipe of the size that was asked for; `model=` alone asks for the small one.
 
-  tiny: makes a whole config of the arguments `a`; paper, small: what they change in it.
-  A model of files brings its tokenizer, and the run its data, so `base`, which makes both from the
-  embedded world, stays in the tiny recipe and where the model is a preset, which has no files.
-  Raises ValueError where no size or more than one is given.
+  tiny: makes a whole config of the arguments `a`; small and the other sizes: what they change in
+  it. A model of files brings its tokenizer, and the run its data, so `base`, which makes both from
+  the embedded world, stays in the tiny and smoke recipes and where the model is a preset, which has
+  no files. Raises ValueError where no size or more than one is given.
   """
-  if a.tiny + a.paper > 1 or not (a.tiny or a.paper or a.model):
-    raise ValueError(f"choose one of {file}:tiny, {file}:paper and {file}:model=MODEL")
-  c = tiny(a)
+  named = [name for name in ("tiny", *sizes) if a[name]]
+  if len(named) > 1 or not (named or a.model):
+    choices = ", ".join(f"{file}:{name}" for name in ("tiny", *sizes))
+    raise ValueError(f"choose one of {choices} and {file}:model=MODEL")
+  c, size = tiny(a), named[0] if named else "small"
   c.model = a.model
-  if not a.tiny:
-    c.update(paper(a) if a.paper else small(a))
-  if not a.tiny and not is_preset(a.model):
+  if size != "tiny":
+    c.update((sizes | {"small": small})[size](a))
+  if size not in ("tiny", "smoke") and not is_preset(a.model):
     c.base = ml_collections.ConfigDict()
   return c
 

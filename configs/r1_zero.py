@@ -3,11 +3,11 @@
   python -m experiments.r1_zero --config=configs/r1_zero.py:tiny --workdir=runs/zero
 
 `tiny` makes its own base from the embedded world and learns in minutes on two CPU cores;
-`tiny,language=0.3` adds the language reward; `paper` has the paper's numbers for a 671B base and
-needs `model=`. `model=MODEL` alone is a start for one accelerator on questions of one's own; MODEL
-is a Hugging Face checkpoint's folder, hf:ORG/NAME, or a workdir. A preset as MODEL is a dry run:
-that architecture with random weights, and the embedded world's tokenizer and problems. `lora=16`
-trains adapters only. docs/log.md has the curves.
+`tiny,language=0.3` adds the language reward; `smoke` is the same code in seconds; `paper` has the
+paper's numbers for a 671B base and needs `model=`. `model=MODEL` alone is a start for one
+accelerator on questions of one's own; MODEL is a Hugging Face checkpoint's folder, hf:ORG/NAME, or
+a workdir. A preset as MODEL is a dry run: that architecture with random weights, and the embedded
+world's tokenizer and problems. `lora=16` trains adapters only. docs/log.md has the curves.
 """
 
 import ml_collections
@@ -17,9 +17,12 @@ from configs import common, pretrain
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
-  """Settings after the colon: tiny, paper, model=MODEL, language=WEIGHT, lora=RANK, seed=N."""
-  a = common.parse(arg, tiny=False, paper=False, model="", language=0.0, lora=0, seed=0)
-  return common.choose(a, "configs/r1_zero.py", tiny=tiny, paper=paper, small=small)
+  """Settings after the colon: tiny, smoke, paper, model=MODEL, language=WEIGHT, lora=RANK,
+  seed=N."""
+  sizes = {"tiny": False, "smoke": False, "paper": False}
+  a = common.parse(arg, **sizes, model="", language=0.0, lora=0, seed=0)
+  file = "configs/r1_zero.py"
+  return common.choose(a, file, tiny=tiny, smoke=smoke, paper=paper, small=small)
 
 
 def tiny(a) -> ml_collections.ConfigDict:
@@ -96,6 +99,27 @@ def reward(language: float) -> dict:
     "own": (),
     "general": (),
     "schedules": (),
+  }
+
+
+def smoke(a) -> dict:
+  """Two rollouts of a model that has learned nothing: every part runs, in seconds."""
+  limit = 24
+  return {
+    "base": pretrain.get_config(f"smoke,seed={a.seed}"),
+    "data": {"count": 64, "terms": ((3, 1.0),)},
+    "rl": {
+      "rollouts": 2,
+      "questions_per_rollout": 4,
+      "limit": ((0, limit),),
+      "checkpoint_every": 1,
+    },
+    "grpo": {"group": 4, "max_tokens": limit},
+    "batch": {"microbatch_tokens": 512, "minibatches": 2},
+    "sampler": {"slots": 16, "cache_tokens": 16 * 192, "in_flight": 1},
+    "reward": {"shaping": shaping(limit)},
+    "optimizer": {"warmup": 1},
+    "eval": {"questions": 8, "wide": 4, "samples": 2, "limit": limit},
   }
 
 

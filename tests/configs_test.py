@@ -24,6 +24,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 ARGS = {"tiny": "tiny", "paper": "paper", "small": "model=base"}
 GOLDEN = [(stem, name) for stem in ("r1_zero", "sft", "distill") for name in ARGS]
 ARGS |= {"peers": "", "preset": "model=qwen2.5-1.5b,cap=2048"}
+GOLDEN += [("reasoning_rl", name) for name in ("tiny", "paper", "small")]
 GOLDEN += [("throughput", name) for name in ("peers", "preset")]
 
 

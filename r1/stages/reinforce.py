@@ -113,6 +113,15 @@ def read(config) -> Stage:
   return stage
 
 
+def check_parent(config, title: Title) -> None:
+  """Raises ValueError where a stage that follows another is given no model to start from."""
+  if not config.model:
+    raise ValueError(
+      f"{title.stage} starts from {title.before}: add model=MODEL after the colon, the workdir of "
+      "the stage before it or any other model"
+    )
+
+
 @contextlib.contextmanager
 def opened(title: Title, config, folder: pathlib.Path) -> Iterator[tuple[Setup, Run]]:
   """A run that is ready to begin or to go on: checked, loaded, compiled; its plan is told."""

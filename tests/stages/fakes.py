@@ -50,13 +50,14 @@ class Verifier:
 
 @dataclasses.dataclass
 class Seen:
-  """One entry a rollout in the first lists, one an update in `updates`."""
+  """updates, heat: what each update was given, and its temperatures. saved: checkpoints.
 
-  temperatures: list = dataclasses.field(default_factory=list)
-  limits: list = dataclasses.field(default_factory=list)
-  asked: list = dataclasses.field(default_factory=list)
-  weights: list = dataclasses.field(default_factory=list)
-  scorers: list = dataclasses.field(default_factory=list)
+  rollouts: of each the temperature and the limits of its samples, the general ones among its
+  answers, the weights of its rewards that are not 0, {kind of question: parts with a say}, how old
+  the policy and the reference are that score it (`policy`, `reference`) and at which temperatures.
+  """
+
+  rollouts: list = dataclasses.field(default_factory=list)
   updates: list = dataclasses.field(default_factory=list)
   heat: list = dataclasses.field(default_factory=list)
   saved: list = dataclasses.field(default_factory=list)
@@ -67,16 +68,19 @@ def watch(patch) -> Seen:
   seen = Seen()
 
   def generate(params, asked, *, temperature, **_):
-    seen.temperatures.append(temperature)
-    seen.limits.append({r.limit for r in asked})
-    seen.asked.append(asked)
-    rng = np.random.default_rng(len(seen.temperatures))
+    limits = {r.limit for r in asked}
+    entry = {"temperature": temperature, "limit": limits, "general": 0, "parts": {}}
+    seen.rollouts.append(entry | {"scored_by": (), "scored_at": (), "asked": asked})
+    rng = np.random.default_rng(len(seen.rollouts))
     for r in asked:
       tokens = np.append(rng.integers(3, 99, rng.integers(1, 6)), EOS).astype(np.int32)
       yield requests.Finished(r, tokens, np.zeros(len(tokens), np.float32), truncated=False)
 
   def score(weights, samples, _, __, temperature, **___):
-    seen.scorers.append((int(weights["w"]), temperature))
+    entry = seen.rollouts[-1]
+    entry["scored_by"] += (int(weights["w"]),)
+    entry["scored_at"] += (temperature,)
+    entry |= dict(zip(("policy", "reference"), entry["scored_by"], strict=False))
     return [np.zeros(len(s.tokens), np.float32) for s in samples]
 
   def assemble(samples, **given):
@@ -85,9 +89,15 @@ def watch(patch) -> Seen:
 
   real = combine.combine
 
-  def weigh(*given, **more):
-    seen.weights.append(more["cfg"].weights_at(more["step"]))
-    return real(*given, **more)
+  def weigh(asked, answered, **more):
+    made, entry = real(asked, answered, **more), seen.rollouts[-1]
+    weights = {n: w for n, w in more["cfg"].weights_at(more["step"]).items() if w}
+    assert entry.setdefault("weights", weights) == weights
+    entry["general"] += sum(q.kind in records.GENERAL for q in asked)
+    for i, q in enumerate(asked):
+      said = {name for name in weights if made.parts[name][i] is not None}
+      entry["parts"].setdefault(q.kind, set()).update(said)
+    return made
 
   patch.setattr(engine, "generate", generate)
   patch.setattr(minibatch, "score", score)

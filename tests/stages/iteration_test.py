@@ -42,7 +42,7 @@ def once(setup, run, number):
 
 
 def test_a_group_s_baseline_is_of_its_16_answers_and_not_of_its_minibatch_s(made):
-  """Shuffled first, a group's answers lie in different minibatches (trap 28: advantages first)."""
+  """Shuffled first, a group's answers lie in different minibatches."""
   setup, run, seen = made
   _, scored, _ = once(setup, run, 0)
   split = [i for batch in seen.updates for i in batch.question_B]
@@ -62,12 +62,12 @@ def test_a_group_s_baseline_is_of_its_16_answers_and_not_of_its_minibatch_s(made
 
 
 def test_old_log_probabilities_are_of_the_weights_that_sampled_whatever_the_minibatch(made):
-  """Recomputed per update, every ratio is 1 and the clip is dead (trap 41: stale old values)."""
+  """Recomputed for each update, every ratio would be 1 and nothing clipped."""
   setup, run, seen = made
   run, _, _ = once(setup, run, 0)
   run, _, _ = once(setup, run, 1)
   assert len(seen.updates) == 8
-  assert [age for age, _ in seen.scorers] == [0, 0, 4, 0], "policy, reference; twice"
+  assert [entry["scored_by"] for entry in seen.rollouts] == [(0, 0), (4, 0)], "policy, reference"
 
 
 def test_settings_change_where_their_rollout_begins(made):
@@ -75,9 +75,9 @@ def test_settings_change_where_their_rollout_begins(made):
   setup, run, seen = made
   for number in range(4):
     run, _, _ = once(setup, run, number)
-  assert seen.limits == [{9}, {9}, {7}, {7}]
-  assert seen.temperatures == [1.0, 1.0, 1.0, 0.7]
-  assert [heat for _, heat in seen.scorers[::2]] == seen.temperatures, "old ones at the same heat"
+  assert [entry["limit"] for entry in seen.rollouts] == [{9}, {9}, {7}, {7}]
+  assert [entry["temperature"] for entry in seen.rollouts] == [1.0, 1.0, 1.0, 0.7]
+  assert [entry["scored_at"][0] for entry in seen.rollouts] == [1.0, 1.0, 1.0, 0.7]
   assert seen.heat[11:13] == [{1.0}, {np.float32(0.7)}]
 
 
