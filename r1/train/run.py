@@ -83,17 +83,40 @@ def claim(folder: pathlib.Path, stage: str, config: dict) -> None:
     note(path, record)
     return
   before = json.loads(path.read_text())
-  names = sorted(before["config"].keys() | flat.keys())
-  changed = [
-    f"{n}: {before['config'].get(n)!r} there, {flat.get(n)!r} now"
-    for n in names
-    if before["config"].get(n) != flat.get(n)
-  ]
+  changed = differences(before["config"], flat)
   if before["stage"] != stage or changed:
     raise ValueError(
       f"{folder} belongs to a run of {before['stage']} with other settings; give another --workdir "
       "or the same config:\n  " + "\n  ".join(changed)
     )
+
+
+def differences(before: dict, now: dict) -> list[str]:
+  """One line for every setting that two flat configs do not have alike."""
+  return [
+    f"{name}: {before.get(name)!r} there, {now.get(name)!r} now"
+    for name in sorted(before.keys() | now.keys())
+    if before.get(name) != now.get(name)
+  ]
+
+
+def resolve(given: Sequence[str]) -> dict[str, object]:
+  """The flat config that a stage's command would run with. given: its --config… arguments.
+
+  Raises ValueError where the config refuses its argument or does not know a setting.
+  """
+  from ml_collections import config_flags
+
+  values = flags.FlagValues()
+  holder = config_flags.DEFINE_config_file("config", flag_values=values)
+  was, sys.argv = sys.argv, ["stage", *given]  # where overrides are looked for
+  try:
+    values(sys.argv)
+  except (AttributeError, KeyError, flags.Error) as error:
+    raise ValueError(f"{' '.join(given)}: {error}") from error
+  finally:
+    sys.argv = was
+  return flatten(holder.value.to_dict())
 
 
 def setting(folder: str | pathlib.Path, name: str):
@@ -104,8 +127,15 @@ def setting(folder: str | pathlib.Path, name: str):
 
 def note(path: pathlib.Path, record: dict) -> None:
   """Writes a record beside the run's other papers, whole or not at all."""
+  put(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def put(path: pathlib.Path, text: str) -> None:
+  """Writes a file, whole or not at all; one that says the same already is left alone."""
+  if path.exists() and path.read_text(encoding="utf-8") == text:
+    return
   draft = path.with_name(path.name + DRAFT)
-  draft.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+  draft.write_text(text, encoding="utf-8")
   draft.replace(path)
 
 

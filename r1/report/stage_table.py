@@ -1,0 +1,100 @@
+"""The table of a chain: every model on the same questions (arXiv 2501.12948v2, tables 3 and 14).
+
+A model's numbers are its evaluation's, {name: (mean, standard error)}; how often its answers are
+more helpful than a rival's is computed here, of both models' answers to the same prompts.
+"""
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import rich.table
+
+from r1.evals import general, winrate
+
+Number = tuple[float, float]
+NAMES = {
+  "greedy": "accuracy, greedy",
+  "accuracy": "accuracy",
+  "length": "tokens",
+  "consistency": "language",
+  "format": "format",
+  "readable": "readable",
+  "readable_general": "readable, general",
+  "helpfulness": "helpfulness",
+  "win": "wins against {}",
+  "win_unseen": "wins, unseen rules",
+  "unsafe": "unsafe",
+  "unsafe_unseen": "unsafe, unseen harm",
+  "refusals": "safe refused",
+}
+
+
+def rows(homes: Sequence[tuple[str, pathlib.Path]], rival: str) -> dict[str, dict[str, Number]]:
+  """{model: its numbers}; a model whose evaluation is not there has none.
+
+  homes: (what the model is called, workdir of its evaluation). rival: one of them.
+  """
+  answers = {label: read_answers(home) for label, home in homes}
+  return {label: numbers(home, answers[label], answers[rival]) for label, home in homes}
+
+
+def numbers(home: pathlib.Path, ours: list[dict], theirs: list[dict]) -> dict[str, Number]:
+  """An evaluation's, with the win rates on prompts that both have answered."""
+  path = home / "evaluation.json"
+  if not path.exists():
+    return {}
+  found = json.loads(path.read_text(encoding="utf-8"))
+  for name, unseen in (("win", False), ("win_unseen", True)):
+    sides = [[r for r in side if r["unseen"] == unseen] for side in (ours, theirs)]
+    if any("helpfulness" in r for r in sides[0]) and sides[1]:
+      found[name] = winrate.win_rate(general.pairs(*sides))
+  return found
+
+
+def read_answers(home: pathlib.Path) -> list[dict]:
+  """The judged answers to general prompts; none where there is no evaluation."""
+  path = home / "answers.jsonl"
+  if not path.exists():
+    return []
+  return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+
+
+def columns(found: Mapping[str, Mapping[str, Number]], rival: str) -> dict[str, str]:
+  """{number: heading} of those that some model has; difficulties stand behind the accuracy."""
+  there = {name for row in found.values() for name in row}
+  terms = sorted(name for name in there if name.startswith("accuracy/"))
+  names: dict[str, str] = {}
+  for name, heading in NAMES.items():
+    names[name] = heading.format(rival)
+    if name == "accuracy":
+      names |= {term: f"{term.partition('/')[2]} numbers" for term in terms}
+  return {name: heading for name, heading in names.items() if name in there}
+
+
+def cell(row: Mapping[str, Number], name: str) -> str:
+  """A mean with its standard error; a dash where there is none."""
+  if name not in row:
+    return "–"
+  mean, error = row[name]
+  return f"{mean:.1f} ± {error:.1f}" if name == "length" else f"{mean:.3f} ± {error:.3f}"
+
+
+def page(found: Mapping[str, Mapping[str, Number]], rival: str) -> str:
+  """Markdown: a row for each model."""
+  names = columns(found, rival)
+  lines = ["| model | " + " | ".join(names.values()) + " |", "| --- " * (len(names) + 1) + "|"]
+  for label, row in found.items():
+    lines.append(f"| {label} | " + " | ".join(cell(row, name) for name in names) + " |")
+  return "\n".join(lines) + "\n"
+
+
+def build(found: Mapping[str, Mapping[str, Number]], rival: str) -> rich.table.Table:
+  """The same for a terminal, which is narrow: a column for each model."""
+  table = rich.table.Table(title="the models of every stage; mean ± standard error")
+  table.add_column("")
+  for label in found:
+    table.add_column(label, justify="right")
+  for name, heading in columns(found, rival).items():
+    table.add_row(heading, *(cell(row, name) for row in found.values()))
+  return table
