@@ -5,6 +5,8 @@
 `tiny` learns on two CPU cores; `smoke` runs the same code in minutes and learns nothing.
 """
 
+from typing import Any
+
 import ml_collections
 
 from configs import common
@@ -12,7 +14,7 @@ from configs import common
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   """Settings after the colon: tiny, smoke, seed=N."""
-  a = common.parse(arg, tiny=False, smoke=False, seed=0)
+  a: Any = common.parse(arg, tiny=False, smoke=False, seed=0)
   if a.tiny + a.smoke != 1:
     raise ValueError("choose one of configs/pipeline.py:tiny and configs/pipeline.py:smoke")
   size = "tiny" if a.tiny else "smoke"
