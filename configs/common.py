@@ -129,3 +129,18 @@ def verifier() -> dict:
     "url": "",
     "code": {"credit": "all", "limits": limits},
   }
+
+
+def endpoint() -> dict:
+  """A language model behind a URL, as a judge or a rewriter; an empty URL is none."""
+  return {
+    "url": "",
+    "model": "",
+    "key": "",
+    "temperature": 0.0,
+    "max_tokens": 16_384,
+    "seconds": 300.0,
+    "tries": 3,
+    "pause_s": 2.0,
+    "threads": 16,
+  }

@@ -1,15 +1,15 @@
 """Supervised fine-tuning (arXiv 2501.12948 sections 2.3.1, 2.3.3 and 2.4; v2, section B.4.2).
 
   python -m experiments.sft --config=configs/sft.py:tiny --workdir=runs/sft
-  python -m experiments.sft --config=configs/sft.py:tiny,data=chats.jsonl,model=runs/base \
-    --workdir=runs/sft
+  python -m experiments.sft --config=configs/sft.py:tiny,data=runs/harvest,model=runs/base \
+    --workdir=runs/dev3
 
 `tiny` fine-tunes the base of the embedded world on worked and checked solutions, or on the
-conversations of a file, in minutes on two CPU cores. `paper` has the paper's numbers, the same for
-the cold start, the second SFT and the distilled students but for their learning rates; it needs
-`model=` and `data=`. `model=MODEL,data=FILE` is a start for one accelerator. A preset as MODEL is a
-dry run: that architecture with random weights, the embedded world's tokenizer, and without `data=`
-its solutions.
+conversations of DATA, in minutes on two CPU cores; DATA is a file or the workdir of
+`experiments.harvest`. `paper` has the paper's numbers, the same for the cold start, the second SFT
+and the distilled students but for their learning rates; it needs `model=` and `data=`.
+`model=MODEL,data=DATA` is a start for one accelerator. A preset as MODEL is a dry run: that
+architecture with random weights, the embedded world's tokenizer, and without `data=` its solutions.
 """
 
 import ml_collections
@@ -18,9 +18,10 @@ from configs import common, pretrain
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
-  """Settings after the colon: tiny, paper, data=FILE.jsonl, model=MODEL, lora=RANK, seed=N."""
-  a = common.parse(arg, tiny=False, paper=False, data="", model="", lora=0, seed=0)
-  return common.choose(a, "configs/sft.py", tiny=tiny, paper=paper, small=small)
+  """Settings after the colon: tiny, smoke, paper, data=DATA, model=MODEL, lora=RANK, seed=N."""
+  sizes = {"tiny": False, "smoke": False, "paper": False}
+  a = common.parse(arg, **sizes, data="", model="", lora=0, seed=0)
+  return common.choose(a, "configs/sft.py", tiny=tiny, smoke=smoke, paper=paper, small=small)
 
 
 def tiny(a) -> ml_collections.ConfigDict:
@@ -60,6 +61,24 @@ def tiny(a) -> ml_collections.ConfigDict:
   c.experts = {"balance": 1e-4, "bias_rate": 0.001}  # of a mixture (arXiv 2412.19437)
   c.update(common.machine(a))
   return c
+
+
+def smoke(a) -> dict:
+  """A few updates of a model that has learned nothing: every part runs, in seconds."""
+  return {
+    "base": pretrain.get_config(f"smoke,seed={a.seed}"),
+    "data": {"count": 64, "share": 0.2},
+    "sft": {
+      "epochs": 0,
+      "steps": 3,
+      "conversations": 8,
+      "microbatch_tokens": 512,
+      "eval_every": 3,
+      "eval_conversations": 8,
+      "checkpoint_every": 3,
+    },
+    "optimizer": {"warmup": 1},
+  }
 
 
 def small(a) -> dict:

@@ -16,7 +16,7 @@ import pathlib
 from r1.algorithms import distill
 from r1.data import conversations
 from r1.data.worlds import arithmetic
-from r1.stages import finish, imitate
+from r1.stages import dataset, finish, imitate
 from r1.train import run, sft, students
 
 
@@ -34,7 +34,8 @@ def find_conversations(config, cfg: sft.SftConfig):
   """(train, held out): what a teacher has written, or solutions made from the embedded world."""
   data = config.data
   if data.file:
-    return conversations.hold_out(conversations.load(data.file), data.share)
+    dataset.check(data.file, config.model or "the student", template=cfg.template, tokenizer=None)
+    return conversations.hold_out(dataset.read(data.file), data.share)
   own: dict = {"terms": tuple(data.terms), "languages": tuple(data.languages)}
   world = arithmetic.World(**(dict(config.base.world) | own))
   made = conversations.from_world(world, count=data.count, seed=cfg.seed)
@@ -70,7 +71,8 @@ def main(config, folder: pathlib.Path) -> None:
     return
   with imitate.session(config, cfg.batch.rows) as at:
     train, held = find_conversations(config, cfg)
-    data = imitate.Data(train=train, held=held, parents={})
+    parents = dataset.parents(config.data.file)
+    data = imitate.Data(train=train, held=held, parents=parents, counts={})
     setup, state = imitate.build("distill", config, cfg, data, folder, at, find_learner)
     imitate.train(setup, state)
 

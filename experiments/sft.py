@@ -10,7 +10,7 @@ import pathlib
 
 from r1.data import conversations
 from r1.data.worlds import arithmetic
-from r1.stages import finish, imitate
+from r1.stages import dataset, finish, imitate
 from r1.train import run, sft
 
 
@@ -23,14 +23,22 @@ def read(config) -> sft.SftConfig:
 
 
 def find_conversations(config, cfg: sft.SftConfig):
-  """(train, held out): the user's own file, or solutions made from the embedded world."""
+  """(train, held out): a file's, those of a stage's workdir, or solutions of the world's sums."""
   data = config.data
   if data.file:
-    return conversations.hold_out(conversations.load(data.file), data.share)
+    return conversations.hold_out(dataset.read(data.file), data.share)
   own: dict = {"terms": tuple(data.terms), "languages": tuple(data.languages)}
   world = arithmetic.World(**(dict(config.base.world) | own))
   made = conversations.from_world(world, count=data.count, seed=cfg.seed)
   return conversations.hold_out(made, data.share)
+
+
+def find_learner(config, cfg: sft.SftConfig, at: imitate.Session) -> imitate.Learner:
+  """The model to train, which must read the conversations as they were made."""
+  learner = imitate.find_learner(config, cfg, at)
+  name, tokenizer = config.model or "the base", learner.model.tokenizer
+  dataset.check(config.data.file, name, template=cfg.template, tokenizer=tokenizer)
+  return learner
 
 
 def main(config, folder: pathlib.Path) -> None:
@@ -39,8 +47,9 @@ def main(config, folder: pathlib.Path) -> None:
     return
   with imitate.session(config, cfg.batch.rows) as at:
     train, held = find_conversations(config, cfg)
-    data = imitate.Data(train=train, held=held, parents={})
-    setup, state = imitate.build("sft", config, cfg, data, folder, at)
+    parents = dataset.parents(config.data.file)
+    data = imitate.Data(train=train, held=held, parents=parents, counts={})
+    setup, state = imitate.build("sft", config, cfg, data, folder, at, find_learner)
     imitate.train(setup, state)
 
 

@@ -22,7 +22,9 @@ from r1.train import run
 
 ROOT = pathlib.Path(__file__).parents[1]
 ARGS = {"tiny": "tiny", "paper": "paper", "small": "model=base"}
-GOLDEN = [(stem, name) for stem in ("r1_zero", "sft", "distill") for name in ARGS]
+GOLDEN = [
+  (stem, name) for stem in ("r1_zero", "sft", "distill", "cold_start", "harvest") for name in ARGS
+]
 ARGS |= {"peers": "", "preset": "model=qwen2.5-1.5b,cap=2048"}
 GOLDEN += [("reasoning_rl", name) for name in ("tiny", "paper", "small")]
 GOLDEN += [("throughput", name) for name in ("peers", "preset")]

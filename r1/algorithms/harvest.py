@@ -163,6 +163,11 @@ def sift(
   return Sifted(kept, {name: counts[name] for name in REASONS if counts[name]})
 
 
+def counts(sifted: Sifted) -> dict:
+  """For lineage.json and the card: {"kept": n, "dropped": {reason: n}}."""
+  return {"kept": len(sifted.kept), "dropped": sifted.dropped}
+
+
 def table(sifted: Sifted) -> str:
   """Lines for people: how many stayed, and how many went for which reason."""
   width = len(str(sifted.sampled))

@@ -58,11 +58,13 @@ class Data:
   """What a stage imitates.
 
   held: looked at, never learned. parents: of the conversations, name -> digest, beside the model's.
+  counts: how they were chosen by the stage itself, as `lineage.begin` takes them.
   """
 
   train: list[conversations.Conversation]
   held: list[conversations.Conversation]
   parents: dict[str, str]
+  counts: dict[str, dict]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -174,7 +176,7 @@ def build(
   held = tokenize(shown, "held-out conversations", model, cfg, at.console)
   total = sft.total_steps(cfg, len(train))
   opt = optimizer.OptimizerConfig(**config.optimizer, steps=total)
-  counts = {
+  counts = data.counts | {
     name: lineage.count(len(fit), [OVERLONG] * (len(given) - len(fit)))
     for name, given, fit in (("train", data.train, train), ("held_out", shown, held))
   }

@@ -38,7 +38,7 @@ def settings():
 
 def data(parents=(), held=()):
   train = [made(f"{i} + 1 ?") for i in range(4)]
-  return imitate.Data(train=train, held=list(held), parents=dict(parents))
+  return imitate.Data(train=train, held=list(held), parents=dict(parents), counts={})
 
 
 def test_a_stage_of_any_name_learns_and_tells_where_its_conversations_come_from(

@@ -25,7 +25,9 @@ def test_a_thought_is_restated_in_the_question_s_language_and_summed_up_by_hand(
 @pytest.mark.parametrize("tongue", ["en", "zh"])
 def test_what_is_written_is_well_formed_and_in_one_language(tongue):
   text = rewrite.rewrite(tongue, MIXED)
+  assert text is not None
   parts = form.parse(text, "boxed")
+  assert parts is not None
   script = language.SCRIPT_OF[tongue]
   assert language.share_of(parts.thought, script) == language.share_of(parts.answer, script) == 1
   assert language.words(parts.answer)[script] >= 3

@@ -1,0 +1,74 @@
+"""Cold start: SFT of the base on R1-Zero's rewritten answers (arXiv 2501.12948v2 section B.3.2).
+
+  python -m experiments.cold_start \
+    --config=configs/cold_start.py:tiny,model=runs/zero,base=runs/base --workdir=runs/dev1
+
+`model=` is R1-Zero, which is sampled at temperature 1; `base=` is what is trained, without it the
+embedded world's base. `paper` has the paper's numbers; `model=ZERO,base=MODEL` without a size is a
+start for one accelerator on questions of one's own (`--config.data.questions=FILE`), with a model
+at `--config.rewriter.url` that rewrites: the rule of the tiny recipe reads sums only.
+"""
+
+import ml_collections
+
+from configs import common, evaluate, harvest, pretrain, r1_zero, sft
+
+
+def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
+  """Settings after the colon: tiny, smoke, paper, model=R1-ZERO, base=MODEL, lora=RANK, seed=N."""
+  sizes = {"tiny": False, "smoke": False, "paper": False}
+  a = common.parse(arg, **sizes, model="", base="", lora=0, seed=0)
+  a.data = ""  # of the recipe of SFT, which reads conversations of its own
+  c = common.choose(a, "configs/cold_start.py", tiny=tiny, smoke=smoke, paper=paper, small=small)
+  c.zero, c.model = a.model, a.base
+  return c
+
+
+def tiny(a) -> ml_collections.ConfigDict:
+  """Two CPU cores: 500 problems in two languages with 4 answers each, two epochs."""
+  c = ml_collections.ConfigDict()
+  c.base = pretrain.get_config(f"tiny,seed={a.seed}")
+  c.data = harvest.questions() | {"count": 500}
+  c.collect = {
+    "seed": a.seed + 2,
+    "template": "short",
+    "samples": 4,
+    "temperature": 1.0,
+    "limit": 108,
+    "shard": 250,
+  }
+  # Thoughts in another language than the question stay: they are translated.
+  c.filter = harvest.selection("answer_tag") | {"consistency": 0.0}
+  c.rewriter = common.endpoint()  # without a url the rule
+  c.share = 0.1  # of the conversations, held out
+  c.sampler = r1_zero.sampler() | {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
+  c.verifier = common.verifier()
+  c.evaluation = {"held": 512, "files": ()}
+  c.suite = evaluate.get_config("tiny").suite
+  for section in ("sft", "optimizer", "experts"):
+    c[section] = sft.tiny(a)[section]
+  c.update(common.machine(a))
+  return c
+
+
+def smoke(a) -> dict:
+  """A few answers of a model that has hardly learned anything: every part runs, in seconds."""
+  small = harvest.smoke(a)
+  small["data"]["general_count"] = 0
+  tuned = {key: sft.smoke(a)[key] for key in ("sft", "optimizer")}
+  return {k: v for k, v in small.items() if k != "people"} | tuned
+
+
+def small(a) -> dict:
+  """A checkpoint of one's own on questions of one's own; sizes for one accelerator."""
+  tuned = {key: sft.small(a)[key] for key in ("sft", "optimizer")}
+  return (
+    harvest.small(a) | tuned | {"collect": harvest.small(a)["collect"] | {"template": "r1_zero"}}
+  )
+
+
+def paper(a) -> dict:
+  """Thousands of chains of thought; two epochs of the paper's SFT."""
+  tuned = {key: sft.paper(a)[key] for key in ("sft", "optimizer")}
+  collected = harvest.paper(a)["collect"] | {"template": "r1_zero", "samples": 4}
+  return harvest.paper(a) | tuned | {"collect": collected}

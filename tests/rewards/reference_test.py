@@ -1,0 +1,65 @@
+"""A judge that compares an answer with a reference: its replies, and what is no verdict."""
+
+import json
+
+import pytest
+
+from r1.data import questions, responses
+from r1.rewards import reference
+from tests.rewards import servers
+from tests.rewards.rewriter_test import settings
+
+ASKED = questions.Question(
+  id="a", prompt="why is it blue ?", answer="light scatters", kind="helpful"
+)
+
+
+def answered(text, truncated=False):
+  return responses.Response(text=text, tokens=3, truncated=truncated)
+
+
+def test_the_judge_sees_question_reference_and_summary_and_not_the_thought():
+  _, user = reference.messages(ASKED, answered("<think>secret</think> it scatters"))
+  assert "why is it blue ?" in user["content"]
+  assert "light scatters" in user["content"]
+  assert "it scatters" in user["content"]
+  assert "secret" not in user["content"]
+
+
+@pytest.mark.parametrize(
+  ("reply", "wanted"),
+  [
+    ('{"analysis": "same", "correctness": "correct"}', "right"),
+    ('```json\n{"analysis": "no", "correctness": "Incorrect"}\n```', "wrong"),
+    ('{"correctness": "correct"}', "right"),
+    ('{"correctness": "partly"}', "no_verdict"),
+    ('{"correctness": true}', "no_verdict"),
+    ('{"analysis": "correct"}', "no_verdict"),
+    ("correct", "no_verdict"),
+    ('["correct"]', "no_verdict"),
+    ('{"correctness": "correct"', "no_verdict"),
+    ("", "no_verdict"),
+  ],
+)
+def test_nothing_is_guessed(reply, wanted):
+  assert reference.read(reply).verdict == wanted
+
+
+def test_answers_are_judged_in_order_and_what_failed_has_no_verdict():
+  def answer(request):
+    asked = request["messages"][1]["content"]
+    if "broken" in asked:
+      return 503, b"busy"
+    said = "correct" if "good" in asked else "incorrect"
+    return servers.completion(json.dumps({"analysis": "", "correctness": said}))
+
+  bare = questions.Question(id="b", prompt="p", kind="helpful")
+  texts = ["<think>a</think>bad", "<think>a</think>good", "broken", "good"]
+  with servers.serving(answer) as (url, requests):
+    found = reference.grade(
+      [ASKED, ASKED, ASKED, bare, ASKED],
+      [*map(answered, texts), answered("good", truncated=True)],
+      settings(url),
+    )
+  assert [s.verdict for s in found] == ["wrong", "right", "no_verdict", "no_verdict", "wrong"]
+  assert len(requests) == 3, "neither the cut answer nor the one without a reference is shown"
