@@ -42,7 +42,7 @@ def stages(size: str, seed: int) -> tuple:
     ("base", "pretrain", base, ()),
     ("student_base", "pretrain", base + ",student=true", ()),
     ("r1_zero", "r1_zero", own + ",model={base}", ()),
-    ("cold_start", "cold_start", own + ",model={base},data={r1_zero}", ()),
+    ("cold_start", "cold_start", own + ",model={r1_zero},base={base}", ()),
     ("reasoning_rl", "reasoning_rl", own + ",model={cold_start}", ()),
     ("harvest", "harvest", own + ",model={reasoning_rl}", ()),
     ("sft", "sft", own + ",model={base},data={harvest}", ()),

@@ -5,6 +5,7 @@ import io
 import json
 
 import jax
+import numpy as np
 import pytest
 import rich.console
 
@@ -80,3 +81,31 @@ def test_conversations_that_do_not_fit_are_told_with_what_they_are():
 def test_a_schedule_that_cannot_be_is_refused_before_any_compute(no_compute):
   with pytest.raises(ValueError, match=r"final=2\.0 must be in"):
     imitate.read(tiny_sft.config(optimizer__final=2.0))
+
+
+@pytest.mark.parametrize("template", ["short", "chat"])
+def test_answers_are_learned_whole_from_the_thought_to_the_end_in_rows_of_their_own(template):
+  """TRL #3067, LLaMA-Factory #7318: no answer is wrapped over two rows, each position starts anew.
+
+  The end is a target, and no template takes the thought away.
+  """
+  tokenizer, cfg = tiny.tokenizer(), tiny.batch_config(row_tokens=128, rows=1, minibatches=1)
+  answers = [f"<think>first {i} + 1 = {i + 1}, so {i + 1}</think>{'well ' * i}." for i in range(6)]
+  given = [made(f"{i} + 1 ?", text) for i, text in enumerate(answers)]
+  encoded, _ = conversations.encode_all(tokenizer, template, given, longest=128, overlong="refuse")
+  batch, used = imitate.objective.assemble(
+    encoded, normalise="token", cfg=cfg, microbatches=len(encoded)
+  )
+  assert 1 < used < len(given), "several rows, and several answers in one"
+  learned = []
+  for u in range(used):
+    row = [np.asarray(x)[u, 0] for x in (batch.segment_BL, batch.position_BL)]
+    targets, weights = np.asarray(batch.target_BL)[u, 0], np.asarray(batch.weight_BL)[u, 0]
+    for segment in range(1, row[0].max() + 1):
+      inside = row[0] == segment
+      np.testing.assert_array_equal(row[1][inside], np.arange(inside.sum()))
+      ids = targets[inside & (weights > 0)].tolist()
+      assert ids[-1] == tokenizer.eos[0]
+      learned.append(tokenizer.decode(ids))
+  opened = {"short": "", "chat": "<think>"}[template]  # the prompt's, and so no target
+  assert sorted(opened + text for text in learned) == sorted(answers)
