@@ -90,11 +90,11 @@ def page(found: Mapping[str, Mapping[str, Number]], rival: str) -> str:
 
 
 def build(found: Mapping[str, Mapping[str, Number]], rival: str) -> rich.table.Table:
-  """The same for a terminal, which is narrow: a column for each model."""
-  table = rich.table.Table(title="the models of every stage; mean ± standard error")
+  """The means for a terminal, which is narrow: a column for each model."""
+  table = rich.table.Table(title="the models of every stage; standard errors are in table.md")
   table.add_column("")
   for label in found:
     table.add_column(label, justify="right")
   for name, heading in columns(found, rival).items():
-    table.add_row(heading, *(cell(row, name) for row in found.values()))
+    table.add_row(heading, *(cell(row, name).split(" ")[0] for row in found.values()))
   return table

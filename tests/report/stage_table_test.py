@@ -72,4 +72,5 @@ def test_a_terminal_shows_a_column_for_each_model(homes):
   said.print(stage_table.build(stage_table.rows(homes, "Dev3"), "Dev3"))
   text = said.file.getvalue()
   assert "Dev3" in text
-  assert "0.875 ± 0.125" in text
+  assert "0.875" in text
+  assert "±" not in text
