@@ -34,25 +34,12 @@ STUDENTS = {
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   """Settings after the colon: tiny, smoke, paper, student=NAME (of paper), data=FILE, model=MODEL,
   teacher=MODEL, logits=SHARE, lora=RANK, seed=N."""
-  a = common.parse(
-    arg,
-    tiny=False,
-    smoke=False,
-    paper=False,
-    student="qwen-32b",
-    data="",
-    model="",
-    teacher="",
-    logits=0.0,
-    lora=0,
-    seed=0,
-  )
+  sizes = {"tiny": False, "smoke": False, "paper": False}
+  given = {"student": "qwen-32b", "data": "", "model": "", "teacher": "", "logits": 0.0}
+  a = common.parse(arg, **sizes, **given, lora=0, seed=0)
   if a.student not in STUDENTS:
     raise ValueError(f"student={a.student!r}: there are {', '.join(STUDENTS)}")
-  if a.smoke and a.paper:
-    raise ValueError("choose one of configs/distill.py:smoke and configs/distill.py:paper")
-  a.tiny = a.tiny or a.smoke
-  c = common.choose(a, "configs/distill.py", tiny=tiny, paper=paper, small=small)
+  c = common.choose(a, "configs/distill.py", tiny=tiny, smoke=smoke, paper=paper, small=small)
   if a.paper and not a.model:
     c.model = f"hf:{STUDENTS[a.student][0]}"
   return c
@@ -61,12 +48,11 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
 def tiny(a) -> ml_collections.ConfigDict:
   """Two CPU cores: three epochs of 2,000 conversations, 0.1M parameters."""
   c = ml_collections.ConfigDict()
-  size = "smoke" if a.smoke else "tiny"
-  c.base = pretrain.get_config(f"{size},general,student,seed={a.seed}")
+  c.base = pretrain.get_config(f"tiny,general,student,seed={a.seed}")
   c.data = {
     "file": a.data,
     "share": 0.1,  # held out
-    "count": 200 if a.smoke else 2000,
+    "count": 2000,
     "terms": ((5, 0.5), (6, 0.5)),
     "languages": (0.7, 0.3, 0.0, 0.0),
   }
@@ -75,29 +61,47 @@ def tiny(a) -> ml_collections.ConfigDict:
   c.sft = {
     "seed": a.seed + 1,
     "template": "short",
-    "epochs": 0 if a.smoke else 3,
-    "steps": 3 if a.smoke else 0,
+    "epochs": 3,
+    "steps": 0,
     "conversations": 32,
     "row_tokens": 256,
     "microbatch_tokens": 1024,
     "normalise": "token",
     "mtp_weight": 0.0,
     "overlong": "drop",
-    "eval_every": 3 if a.smoke else 50,
-    "eval_conversations": 16 if a.smoke else 256,
-    "checkpoint_every": 3 if a.smoke else 50,
+    "eval_every": 50,
+    "eval_conversations": 256,
+    "checkpoint_every": 50,
     "keep": 1,
     "patience": 5,
   }
   c.optimizer = common.ADAM | {
     "learning_rate": 3e-3,
-    "warmup": 1 if a.smoke else 10,
+    "warmup": 10,
     "final": 0.1,
     "weight_decay": 0.1,
   }
   c.experts = {"balance": 1e-4, "bias_rate": 0.001}  # of a mixture (arXiv 2412.19437)
   c.update(common.machine(a))
   return c
+
+
+def smoke(a) -> dict:
+  """A few updates of a model that has learned nothing: every part runs, in seconds."""
+  return {
+    "base": pretrain.get_config(f"smoke,general,student,seed={a.seed}"),
+    "data": {"count": 64, "share": 0.2},
+    "sft": {
+      "epochs": 0,
+      "steps": 3,
+      "conversations": 8,
+      "microbatch_tokens": 512,
+      "eval_every": 3,
+      "eval_conversations": 8,
+      "checkpoint_every": 3,
+    },
+    "optimizer": {"warmup": 1},
+  }
 
 
 def small(a) -> dict:
