@@ -25,11 +25,11 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     "prompts": 200,
     "samples": 4,
     "temperature": 0.6,
-    "limit": 108,
+    "limit": 140,
     "seed": 4321 + a.seed,
   }
   c.top_p = 0.95
-  c.sampler = r1_zero.sampler()
+  c.sampler = r1_zero.sampler() | {"cache_tokens": 28_672}
   c.verifier = common.verifier()
   c.update({k: v for k, v in common.machine(a).items() if k != "lora"})
   if a.smoke:

@@ -25,10 +25,10 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
 
 
 def tiny(a) -> ml_collections.ConfigDict:
-  """Two CPU cores: 1,200 problems in two languages with 4 answers each, and 600 general prompts."""
+  """Two CPU cores: 1,200 problems in two languages with 4 answers each, and 1,100 general prompts."""
   c = ml_collections.ConfigDict()
   c.base = pretrain.get_config(f"tiny,seed={a.seed}")
-  c.data = questions() | {"count": 1200, "general_count": 600}
+  c.data = questions() | {"count": 1200, "general_count": 1100}
   c.collect = {
     "seed": a.seed + 3,
     "template": "short",
@@ -77,8 +77,8 @@ def selection(mode: str) -> dict:
 
 def people() -> dict:
   """Who answers general prompts: better than the web's people, and checked for harm."""
-  people = {"topic": 0.95, "detail": 0.75, "rule": 0.7, "courteous": 0.5, "tidy": 0.95}
-  return people | {"refuse_harm": 0.85, "refuse_safe": 0.03, "leak": 0.1}
+  people = {"topic": 0.95, "detail": 0.75, "rule": 0.65, "courteous": 0.4, "tidy": 0.9}
+  return people | {"refuse_harm": 0.8, "refuse_safe": 0.03, "leak": 0.1}
 
 
 def smoke(a) -> dict:

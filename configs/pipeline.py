@@ -12,6 +12,10 @@ import ml_collections
 from configs import common
 
 
+# R1-Zero is asked in both languages, as the stages after it are.
+LANGUAGES = (("data.languages", (("en", 0.6), ("zh", 0.4))),)
+
+
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   """Settings after the colon: tiny, smoke, seed=N."""
   a: Any = common.parse(arg, tiny=False, smoke=False, seed=0)
@@ -41,7 +45,7 @@ def stages(size: str, seed: int) -> tuple:
   return (
     ("base", "pretrain", base, ()),
     ("student_base", "pretrain", base + ",student=true", ()),
-    ("r1_zero", "r1_zero", own + ",model={base}", ()),
+    ("r1_zero", "r1_zero", own + ",model={base}", LANGUAGES if size == "tiny" else ()),
     ("cold_start", "cold_start", own + ",model={r1_zero},base={base}", ()),
     ("reasoning_rl", "reasoning_rl", own + ",model={cold_start}", ()),
     ("harvest", "harvest", own + ",model={reasoning_rl}", ()),
