@@ -7,7 +7,7 @@ one copy of their prompt.
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -192,18 +192,66 @@ def chunks(packed, rows: int) -> Iterator:
     yield jax.tree.map(lambda x, s=start: x[s : s + rows], packed)
 
 
-def score(
-  params, samples, model_cfg, cfg: BatchConfig, temperature: float, *, question_B
-) -> list[np.ndarray]:
-  """Each sample's log-probabilities (nats) of its own tokens under `params`; the prompt's are 0.
+def each(samples, cfg: BatchConfig, run: Callable, *, question_B) -> list[np.ndarray]:
+  """One number per token of each sample from `run(chunk) -> value_BL`; the prompt's are 0.
 
   question_B: of each sample, see `kin`.
   """
   packed, placement, family = pack(samples, question_B, cfg)
-  parts = [logp.score(params, chunk, model_cfg, temperature) for chunk in chunks(packed, cfg.rows)]
-  logp_BL = np.concatenate([np.asarray(part) for part in jax.device_get(parts)])
-  logp_BL = np.where(packed.scored_BL, logp_BL, 0.0)
-  return packing.gather(logp_BL, placement, [len(s.tokens) for s in samples], family, cfg.layout)
+  parts = [run(chunk) for chunk in chunks(packed, cfg.rows)]
+  value_BL = np.concatenate([np.asarray(part) for part in jax.device_get(parts)])
+  value_BL = np.where(packed.scored_BL, value_BL, 0.0)
+  return packing.gather(value_BL, placement, [len(s.tokens) for s in samples], family, cfg.layout)
+
+
+def score(
+  params, samples, model_cfg, cfg: BatchConfig, temperature: float, *, question_B
+) -> list[np.ndarray]:
+  """Each sample's log-probabilities (nats) of its own tokens under `params`; the prompt's are 0."""
+  run = lambda chunk: logp.score(params, chunk, model_cfg, temperature)
+  return each(samples, cfg, run, question_B=question_B)
+
+
+def columns(
+  samples: Sequence, weight_B: np.ndarray, *, question_B, cfg: BatchConfig, microbatches: int
+) -> tuple[dict, Callable, int]:
+  """(what any batch of one optimiser step has, spread, micro-batches in use).
+
+  spread(values): one number per token of each sample as one more column of the batch. All are
+  [U, B, L]. Samples of weight 0 are left out: they have no gradient.
+  """
+  kept = [i for i in range(len(samples)) if weight_B[i] > 0]
+  rows = microbatches * cfg.rows
+  packed, placement, family = pack([samples[i] for i in kept], question_B[kept], cfg, rows)
+  shape = microbatches, cfg.rows, cfg.row_tokens
+
+  def spread(values):
+    given = [values[i] for i in kept], placement, cfg.row_tokens, rows, family, cfg.layout
+    return packing.spread(*given).reshape(shape)
+
+  packed = jax.tree.map(lambda x: x.reshape(shape), packed)
+  weight_UBL = np.where(packed.scored_BL, spread(per_token(samples, weight_B)), 0.0)
+  made = {
+    "token_BL": packed.token_BL,
+    "position_BL": packed.position_BL,
+    "segment_BL": packed.segment_BL,
+    "target_BL": packed.target_BL,
+    "weight_BL": weight_UBL.astype(np.float32),
+    "parent_BL": packed.parent_BL,
+    "fork": packed.fork,
+  }
+  return made, spread, math.ceil(len(placement) / cfg.rows)
+
+
+def per_token(samples: Sequence, value_B) -> list[np.ndarray]:
+  """Each sample's number, at each of its tokens."""
+  return [np.full(len(s.tokens), value) for s, value in zip(samples, value_B, strict=True)]
+
+
+def whole(samples: Sequence, answers: Sequence[np.ndarray]) -> list[np.ndarray]:
+  """Numbers of the answers' tokens, with 0 for the prompts' in front."""
+  both = zip(samples, answers, strict=True)
+  return [np.concatenate([np.zeros(s.prompt_length), own_T]) for s, own_T in both]
 
 
 def assemble(
@@ -221,31 +269,15 @@ def assemble(
 
   question_B: of each sample, see `kin`. advantage_B, weight_B: one per sample, made on the whole
   rollout and the whole step. old, ref: one number per token, from `score`, or None, see
-  `grpo.GrpoBatch`. Samples of weight 0 are left out: they have no gradient.
+  `grpo.GrpoBatch`. Samples of weight 0 are left out.
   """
-  kept = [i for i in range(len(samples)) if weight_B[i] > 0]
-  rows = microbatches * cfg.rows
-  packed, placement, family = pack([samples[i] for i in kept], question_B[kept], cfg, rows)
-
-  def spread(values):
-    return packing.spread(values, placement, cfg.row_tokens, rows, family, cfg.layout)
-
-  def per_sample(value_B):
-    return spread([np.full(len(samples[i].tokens), value_B[i]) for i in kept])
-
-  drawn = [np.concatenate([np.zeros(samples[i].prompt_length), samples[i].logp]) for i in kept]
+  given = {"question_B": question_B, "cfg": cfg, "microbatches": microbatches}
+  shared, spread, used = columns(samples, weight_B, **given)
   batch = grpo.GrpoBatch(
-    token_BL=packed.token_BL,
-    position_BL=packed.position_BL,
-    segment_BL=packed.segment_BL,
-    target_BL=packed.target_BL,
-    weight_BL=np.where(packed.scored_BL, per_sample(weight_B), 0.0).astype(np.float32),
-    advantage_BL=per_sample(advantage_B),
-    old_logp_BL=None if old is None else spread([old[i] for i in kept]),
-    ref_logp_BL=None if ref is None else spread([ref[i] for i in kept]),
-    sampler_logp_BL=spread(drawn),
-    parent_BL=packed.parent_BL,
-    fork=packed.fork,
+    **shared,
+    advantage_BL=spread(per_token(samples, advantage_B)),
+    old_logp_BL=None if old is None else spread(old),
+    ref_logp_BL=None if ref is None else spread(ref),
+    sampler_logp_BL=spread(whole(samples, [s.logp for s in samples])),
   )
-  batch = jax.tree.map(lambda x: x.reshape(microbatches, cfg.rows, cfg.row_tokens), batch)
-  return batch, math.ceil(len(placement) / cfg.rows)
+  return batch, used
