@@ -26,7 +26,7 @@ GOLDEN = [
   (stem, name) for stem in ("r1_zero", "sft", "distill", "cold_start", "harvest") for name in ARGS
 ]
 ARGS |= {"peers": "", "preset": "model=qwen2.5-1.5b,cap=2048"}
-GOLDEN += [("reasoning_rl", name) for name in ("tiny", "paper", "small")]
+GOLDEN += [(stem, name) for stem in ("reasoning_rl", "ppo") for name in ("tiny", "paper", "small")]
 GOLDEN += [("throughput", name) for name in ("peers", "preset")]
 
 

@@ -3,6 +3,7 @@
 Shapes alone: nothing of that size is in memory, and nothing is compiled.
 """
 
+import dataclasses
 import functools
 import importlib
 import math
@@ -18,10 +19,11 @@ from configs import r1_zero
 from r1 import sharding, spec
 from r1.algorithms import experts, minibatch
 from r1.algorithms import grpo as grpo_lib
+from r1.algorithms import ppo as ppo_lib
 from r1.algorithms import sft as objective
 from r1.model import pages, presets, transformer
 from r1.sampling import chunk, decode, engine
-from r1.train import models, optimizer, rl, sft, students, workdir
+from r1.train import models, optimizer, ppo, rl, sft, students, workdir
 from r1.train import state as states
 from r1.train import step as steps
 from tests.experiments import families
@@ -75,11 +77,20 @@ def wide(x, count):
   return jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype)
 
 
-def reinforcement(config, cfg):
-  """(loss, batch): those of GRPO."""
-  algorithm, mixture = grpo_lib.GrpoConfig(**config.grpo), experts.ExpertsConfig(**config.experts)
+def updates(config):
+  """(the policy's loss, the rows of an update, how many micro-batches it may take)."""
+  if "ppo" in config:
+    algorithm = ppo_lib.PpoConfig(**config.ppo).policy
+  else:
+    algorithm = grpo_lib.GrpoConfig(**config.grpo)
   batch = minibatch.BatchConfig(**config.batch)
-  count = rl.capacity(rl.RlConfig(**config.rl), algorithm, batch, batch.row_tokens)
+  return algorithm, batch, rl.capacity(rl.RlConfig(**config.rl), algorithm, batch, batch.row_tokens)
+
+
+def reinforcement(config, cfg):
+  """(loss, batch): those of GRPO, or of PPO's policy."""
+  algorithm, batch, count = updates(config)
+  mixture = experts.ExpertsConfig(**config.experts)
   one, _ = rl.empty_step(batch, algorithm, 1)
   heat_U = jax.ShapeDtypeStruct((count,), jnp.float32)
   given = jax.tree.map(lambda x: wide(x, count), one), heat_U
@@ -110,13 +121,34 @@ def test_one_update_at_full_size_gives_back_the_state_that_it_took(stem, arg, pr
     s.mu for s in jax.tree.leaves(state.opt, is_leaf=lambda s: hasattr(s, "mu")) if hasattr(s, "mu")
   ]
   assert kinds(adam[0]) == kinds(params)
-  loss, batch = (reinforcement if "grpo" in config else imitation)(config, cfg)
+  loss, batch = (reinforcement if {"grpo", "ppo"} & set(config) else imitation)(config, cfg)
   rows = next(x for x in jax.tree.leaves(batch) if x.ndim == 3)
   assert rows.shape[2] <= cfg.context
   update = steps.make_update(loss, tx, config.experts.bias_rate)
   after, metrics = jax.eval_shape(update, state, batch, 1)
   assert kinds(after) == kinds(state)
   assert metrics["policy/loss"].shape == metrics["policy/grad_norm"].shape == ()
+
+
+def test_an_update_of_ppo_s_value_model_at_full_size_gives_back_its_state():
+  """It is the policy with a scalar head in place of its own."""
+  config, (policy, weights) = made("ppo", "paper"), model("ppo", "paper", POLICY)
+  cfg = dataclasses.replace(policy, scalar=True, mtp=0)
+  like = lambda tree: models.with_scalar(workdir.Model(policy, None, tree), mesh=None).params
+  params = jax.eval_shape(like, weights)
+  opt = optimizer.OptimizerConfig(**config.value_optimizer, steps=TOTAL)
+  tx = optimizer.make(opt, transformer.specs(cfg))
+  state = jax.eval_shape(lambda tree: states.init(tree, tx), params)
+  _, rows, count = updates(config)
+  one, _ = ppo.empty_step(rows, 1)
+  mixture = experts.ExpertsConfig(**config.experts)
+  loss = ppo.make_loss(cfg, ppo_lib.PpoConfig(**config.ppo), mixture)
+  update = steps.make_update(loss, tx, mixture.bias_rate)
+  after, _ = jax.eval_shape(update, state, jax.tree.map(lambda x: wide(x, count), one), 1)
+  assert kinds(after) == kinds(state)
+  assert sum(x.size for x in jax.tree.leaves(params)) < sum(
+    x.size for x in jax.tree.leaves(weights)
+  )
 
 
 @pytest.mark.parametrize(("stem", "arg", "preset"), RECIPES)

@@ -28,10 +28,12 @@ def resume(checkpointer, setup: reinforce.Setup, run: reinforce.Run) -> reinforc
   """The run of the last checkpoint, if there is one; what was logged after it is cut off."""
   last = -1
   if checkpointer.latest is not None:
-    state, saved = snapshot.restore(checkpointer, run.state, {"ref": run.ref, "run": None})
+    more = {"ref": run.ref, "run": None} | run.more
+    state, saved = snapshot.restore(checkpointer, run.state, more)
     carried = saved["run"]
     done = carried.pop("rollouts")
-    run = reinforce.Run(rollouts=done, state=state, ref=saved["ref"], carried=carried)
+    others = {name: saved[name] for name in run.more}
+    run = reinforce.Run(done, state, ref=saved["ref"], carried=carried, more=others)
     setup.console.print(f"continuing after rollout {done}")
     last = done * setup.stage.batch.minibatches
   for name in ("metrics.jsonl", "samples.jsonl"):
@@ -78,7 +80,7 @@ def keep(checkpointer, run: reinforce.Run, values: dict, setup: reinforce.Setup)
 def save(checkpointer, run: reinforce.Run, setup: reinforce.Setup, score: float) -> None:
   """A checkpoint of the run as it is."""
   step = run.rollouts * setup.stage.batch.minibatches
-  more = {"ref": run.ref, "run": {"rollouts": run.rollouts} | run.carried}
+  more = {"ref": run.ref, "run": {"rollouts": run.rollouts} | run.carried} | run.more
   snapshot.save(checkpointer, step, run.state, more, score=score, say=setup.console.print)
 
 

@@ -128,8 +128,12 @@ def note(
   learned: Learned,
   setup: reinforce.Setup,
   number: int,
+  more: dict[str, float] | None = None,
 ) -> dict[str, float]:
-  """Metrics of the last update and of the rollout; the rollout's are logged, with its samples."""
+  """Metrics of the last update and of the rollout; the rollout's are logged, with its samples.
+
+  more: the stage's own metrics of the rollout.
+  """
   stage, updates = setup.stage, setup.stage.batch.minibatches
   values = dict(played.seconds) if scored is None else describe(played, scored, learned, setup)
   if scored is not None:
@@ -143,6 +147,7 @@ def note(
     values |= partial.metrics(played.samples, played.held, eos, number=number, updates=updates)
   if number % stage.rl.canaries_every == 0:
     values |= try_canaries(setup, number)
+  values |= more or {}
   metrics.log(setup.folder, setup.writer, (number + 1) * updates, values)
   return (learned.updates[-1] if learned.updates else {}) | values
 

@@ -75,22 +75,31 @@ class Setup:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """What a rollout changes. carried: the answers put aside, as `partial.pack` has them."""
+  """What a rollout changes. carried: the answers put aside, as `partial.pack` has them.
+
+  more: states of other models that the stage trains, by the name that checkpoints keep them under.
+  """
 
   rollouts: int
   state: states.TrainState
   ref: dict
   carried: dict
+  more: dict[str, states.TrainState] = dataclasses.field(default_factory=dict)
 
 
 def read(config) -> Stage:
   """Builds every record, so that a wrong setting is refused before any compute."""
+  return staged(config, grpo.GrpoConfig(**config.grpo))
+
+
+def staged(config, algorithm: grpo.GrpoConfig) -> Stage:
+  """The same where the policy's loss is not the config's section `grpo`."""
   shaped = shaping.config(config.reward.shaping)
   updates = config.rl.rollouts * config.batch.minibatches
   stage = Stage(
     data=split.DataConfig(**config.data),
     rl=rl.RlConfig(**config.rl),
-    grpo=grpo.GrpoConfig(**config.grpo),
+    grpo=algorithm,
     experts=experts.ExpertsConfig(**config.experts),
     batch=minibatch.BatchConfig(**config.batch),
     reward=combine.RewardConfig(**config.reward.to_dict() | {"shaping": shaped}),
@@ -123,7 +132,9 @@ def check_parent(config, title: Title) -> None:
 
 
 @contextlib.contextmanager
-def opened(title: Title, config, folder: pathlib.Path) -> Iterator[tuple[Setup, Run]]:
+def opened(
+  title: Title, config, folder: pathlib.Path, read: Callable[..., Stage] = read
+) -> Iterator[tuple[Setup, Run]]:
   """A run that is ready to begin or to go on: checked, loaded, compiled; its plan is told."""
   started, console = time.monotonic(), rich.console.Console()
   host.quiet_libraries()
