@@ -33,6 +33,10 @@ POLICY = "deepseek-v3"
 TOTAL = 10_000  # updates of a schedule; shapes do not depend on it
 
 
+def made(stem, arg):
+  return importlib.import_module(f"configs.{stem}").get_config(arg)
+
+
 def recipes():
   """(stem, argument, preset) of every config that has a size "paper"."""
   for path in sorted((ROOT / "configs").glob("*.py")):
@@ -45,10 +49,7 @@ def recipes():
 
 
 RECIPES = list(recipes())
-
-
-def made(stem, arg):
-  return importlib.import_module(f"configs.{stem}").get_config(arg)
+LEARNING = [recipe for recipe in RECIPES if {"grpo", "sft"} & set(made(*recipe[:2]))]
 
 
 @functools.cache
@@ -111,7 +112,13 @@ def kinds(tree):
   return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
 
 
-@pytest.mark.parametrize(("stem", "arg", "preset"), RECIPES)
+def test_every_recipe_that_learns_has_its_update_checked():
+  """A new stage of the paper's size adds its loss to this file."""
+  learning = {stem for stem, arg, _ in RECIPES if "optimizer" in made(stem, arg)}
+  assert {stem for stem, *_ in LEARNING} == learning
+
+
+@pytest.mark.parametrize(("stem", "arg", "preset"), LEARNING)
 def test_one_update_at_full_size_gives_back_the_state_that_it_took(stem, arg, preset):
   config, (cfg, params) = made(stem, arg), model(stem, arg, preset)
   opt = optimizer.OptimizerConfig(**config.optimizer, steps=TOTAL)
@@ -156,7 +163,8 @@ def test_one_chunk_of_decoding_at_full_size_gives_back_the_cache_that_it_took(st
   """Stages that do not sample are sampled from by the next one: as in R1-Zero's recipe."""
   config, (cfg, params) = made(stem, arg), model(stem, arg, preset)
   source = config if "sampler" in config else r1_zero.get_config("paper")
-  sampler = decode.SamplerConfig(**source.sampler, top_k=0, top_p=1.0, min_p=0.0)
+  filters: dict = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
+  sampler = decode.SamplerConfig(**filters | dict(source.sampler))
   book, B = engine.blank(sampler), sampler.slots // sampler.in_flight
   pool = jax.eval_shape(
     lambda: pages.empty(cfg, book.count, book.width, "tpu", sampler.cache_dtype)
@@ -186,6 +194,38 @@ def test_the_mesh_divides_every_weight_and_the_state_leaves_half_of_a_chip_free(
     own = batch.rows // sharding.row_shards(config.mesh)
     kept = own * batch.row_tokens * cfg.D * 2 * sum(count for _, count in cfg.stacks)
     assert 16 * each + kept < 80e9
+
+
+# The numbers -----------------------------------------------------------------------------------
+
+
+REINFORCED = {  # sections 2.1, 3.2 and B.4.1 of arXiv 2501.12948v2: temperature, lengths, language
+  "r1_zero": (1.0, {32_768, 65_536}, 0.0),
+  "reasoning_rl": (1.0, {32_768}, 1.0),
+  "alignment_rl": (0.7, {32_768}, 1.0),
+}
+IMITATED = ("cold_start", "sft")
+
+
+@pytest.mark.parametrize("stem", [stem for stem, *_ in RECIPES if stem in REINFORCED])
+def test_a_stage_of_reinforcement_has_the_paper_s_numbers(stem):
+  c, (temperature, limits, language) = made(stem, "paper"), REINFORCED[stem]
+  assert (c.optimizer.learning_rate, c.grpo.kl, c.rl.reference_every) == (3e-6, 0.001, 400)
+  assert (c.grpo.clip_low, c.grpo.clip_high, c.grpo.group) == (10, 10, 16)
+  assert {value for _, value in c.rl.temperature} == {temperature}
+  assert {value for _, value in c.rl.limit} == limits
+  assert c.reward.language == language
+  # 32 questions x 16 answers in each of a rollout's 16 updates.
+  assert (c.rl.questions_per_rollout, c.batch.minibatches) == (32 * 16, 16)
+
+
+@pytest.mark.parametrize("stem", [stem for stem, *_ in RECIPES if stem in IMITATED])
+def test_a_stage_of_imitation_has_the_paper_s_numbers(stem):
+  """Section B.4.2: 2 to 3 epochs, 5e-5 to 5e-6 along a cosine, 32,768 tokens, batches of 128."""
+  c = made(stem, "paper")
+  assert c.sft.epochs in (2, 3)
+  assert (c.sft.steps, c.sft.conversations, c.sft.row_tokens) == (0, 128, 32_768)
+  assert (c.optimizer.learning_rate, c.optimizer.final, c.sft.template) == (5e-5, 0.1, "chat")
 
 
 # The students ------------------------------------------------------------------------------------
