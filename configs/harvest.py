@@ -25,7 +25,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
 
 
 def tiny(a) -> ml_collections.ConfigDict:
-  """Two CPU cores: 1,200 problems in two languages with 4 answers each, and 1,100 general prompts."""
+  """Two CPU cores: 1,200 problems in two languages with 4 answers each, 1,100 general prompts."""
   c = ml_collections.ConfigDict()
   c.base = pretrain.get_config(f"tiny,seed={a.seed}")
   c.data = questions() | {"count": 1200, "general_count": 1100}

@@ -11,7 +11,6 @@ import ml_collections
 
 from configs import common
 
-
 # R1-Zero is asked in both languages, as the stages after it are.
 LANGUAGES = (("data.languages", (("en", 0.6), ("zh", 0.4))),)
 

@@ -138,6 +138,7 @@ def prefer(
     elif abs(found.gap) <= cfg.gap:
       dropped[c.id] = UNCLEAR
     else:
+      meta = c.question.meta
       chosen, rejected = (c.first, c.second) if found.gap > 0 else (c.second, c.first)
       pairs.append(
         preferences.Pair(
@@ -146,7 +147,7 @@ def prefer(
           chosen=chosen,
           rejected=rejected,
           gap=abs(found.gap),
-          unseen=bool(c.question.meta.get("unseen", False)),
+          unseen=bool(meta.get("unseen", False)),
         )
       )
   return pairs, dropped, sum(found.missing for found in tallies)
