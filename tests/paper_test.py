@@ -49,7 +49,7 @@ def recipes():
 
 
 RECIPES = list(recipes())
-LEARNING = [recipe for recipe in RECIPES if {"grpo", "sft"} & set(made(*recipe[:2]))]
+LEARNING = [recipe for recipe in RECIPES if {"grpo", "ppo", "sft"} & set(made(*recipe[:2]))]
 
 
 @functools.cache
