@@ -28,7 +28,7 @@ def tiny(a) -> ml_collections.ConfigDict:
   """Two CPU cores: 1,200 problems in two languages with 4 answers each, 1,100 general prompts."""
   c = ml_collections.ConfigDict()
   c.base = pretrain.get_config(f"tiny,seed={a.seed}")
-  c.data = questions() | {"count": 1200, "general_count": 1100}
+  c.data = questions() | {"count": 1200, "general_count": 820}
   c.collect = {
     "seed": a.seed + 3,
     "template": "short",
