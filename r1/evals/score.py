@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def mean_and_error(correct: Sequence[Sequence[bool]]) -> tuple[float, float]:
+def mean_and_error(correct: Sequence[Sequence[float]]) -> tuple[float, float]:
   """pass@1 over questions (2501.12948 section 3) and its standard error over questions.
 
   correct: per question, its samples. Samples without a verdict are left out by the caller, so each

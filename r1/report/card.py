@@ -13,6 +13,14 @@ model = transformers.AutoModelForCausalLM.from_pretrained("{folder}")
 
 `python -m experiments.sample --model={workdir} "what is 3 + 4 - 2 ?"` asks it;
 `model={workdir}` or `model={folder}` in a config's argument starts another stage from it."""
+SCORE = """```python
+import transformers
+model = transformers.AutoModelForSequenceClassification.from_pretrained("{folder}")
+```
+
+Its one logit at the end of text is the score. `judges=` in the argument of
+configs/alignment_rl.py takes the folder that holds {workdir}."""
+REWARD_MODEL = "_reward_model"  # how the name of such a stage ends
 WORLD = (
   "It was trained on generated text of one small world and knows nothing else: no other words, no "
   "other tasks. Its numbers are of held-out problems of that world."
@@ -43,7 +51,9 @@ def build(workdir: str, lineage: Mapping, numbers: Mapping[str, float]) -> str:
     "## Numbers",
     _numbers(numbers) or "None were taken at the end of this stage.",
     "## How to load it",
-    LOAD.format(folder=f"{workdir}/hf", workdir=workdir),
+    (SCORE if stage.endswith(REWARD_MODEL) else LOAD).format(
+      folder=f"{workdir}/hf", workdir=workdir
+    ),
     "## Limits",
     WORLD if any("world." in name for name in config) else OWN,
   ]

@@ -21,6 +21,14 @@ SFT: Panels = (
 )
 
 
+REWARD_MODEL: Panels = (
+  ("loss (nats)", ("reward_model/loss",)),
+  ("accuracy", ("reward_model/accuracy", "eval/accuracy", "eval/accuracy_unseen")),
+  ("score of chosen above rejected, of the right class above 0", ("reward_model/gap",)),
+  ("norm of the gradient", ("policy/grad_norm",)),
+)
+
+
 def draw(records: Sequence[dict], panels: Panels, path: pathlib.Path, title: str) -> None:
   """Draws the panels in two rows from the records of metrics.jsonl; x is the number of updates."""
   import matplotlib
