@@ -56,7 +56,7 @@ def tiny(a) -> ml_collections.ConfigDict:
     "seed": a.seed + 4,
     "template": "short",
     "epochs": 3,
-    "items": 32,
+    "examples": 32,
     "row_tokens": 256,
     "microbatch_tokens": 2048,
     "score_tokens": 8192,
@@ -85,7 +85,7 @@ def smoke(a) -> dict:
     "sampler": {"slots": 32, "cache_tokens": 32 * 192, "in_flight": 1},
     "judge": {"gap": 0.0},
     "rule": {"noise": 0.5},
-    "preference": {"epochs": 1, "items": 16, "microbatch_tokens": 512, "score_tokens": 2048},
+    "preference": {"epochs": 1, "examples": 16, "microbatch_tokens": 512, "score_tokens": 2048},
     "optimizer": {"warmup": 0},
   }
 
@@ -98,7 +98,7 @@ def small(a) -> dict:
     "preference": {
       "template": "chat",
       "epochs": 1,
-      "items": 64,
+      "examples": 64,
       "row_tokens": 4096,
       "microbatch_tokens": 16_384,
       "score_tokens": 65_536,
@@ -119,7 +119,7 @@ def paper(_) -> dict:
     "preference": {
       "template": "chat",
       "epochs": 1,
-      "items": 256,
+      "examples": 256,
       "row_tokens": 8192,
       "microbatch_tokens": 64 * 8192,
       "score_tokens": 64 * 8192,

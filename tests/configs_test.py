@@ -23,7 +23,9 @@ from r1.train import run
 ROOT = pathlib.Path(__file__).parents[1]
 ARGS = {"tiny": "tiny", "paper": "paper", "small": "model=base"}
 GOLDEN = [
-  (stem, name) for stem in ("r1_zero", "sft", "distill", "cold_start", "harvest") for name in ARGS
+  (stem, name)
+  for stem in ("r1_zero", "sft", "distill", "cold_start", "harvest", "preference")
+  for name in ARGS
 ]
 ARGS |= {"peers": "", "preset": "model=qwen2.5-1.5b,cap=2048"}
 GOLDEN += [(stem, name) for stem in ("reasoning_rl", "ppo") for name in ("tiny", "paper", "small")]

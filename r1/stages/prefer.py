@@ -103,9 +103,9 @@ def build(
   trained, frozen = lora.split(model.params)
   # The update is given its state for good, and the next reward model starts from the policy too.
   state = states.init(trained, tx, jax.tree.map(jnp.copy, frozen))
-  microbatches = ends.capacity(min(cfg.items, len(train)), method.SIDES, cfg.batch)
+  microbatches = ends.capacity(min(cfg.examples, len(train)), method.SIDES, cfg.batch)
   place = functools.partial(sharding.place, mesh=at.mesh, rules=at.rules)
-  batch, used = ends.assemble(train[: cfg.items], cfg=cfg.batch, microbatches=microbatches)
+  batch, used = ends.assemble(train[: cfg.examples], cfg=cfg.batch, microbatches=microbatches)
   setup = Setup(
     kind=task.kind,
     cfg=cfg,
@@ -147,7 +147,7 @@ def resume(checkpointer, setup: Setup, state):
 def learn(state, setup: Setup, number: int):
   """(state, metrics): update `number`, counted from 1."""
   cfg, started = setup.cfg, time.monotonic()
-  chosen = sft.pick(len(setup.train), cfg.items, number - 1, cfg.seed)
+  chosen = sft.pick(len(setup.train), cfg.examples, number - 1, cfg.seed)
   items = [setup.train[i] for i in chosen]
   batch, used = ends.assemble(items, cfg=cfg.batch, microbatches=setup.microbatches)
   state, values = setup.update(state, setup.place(batch), used)

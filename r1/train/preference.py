@@ -18,17 +18,17 @@ OVERLONG = "longer than a row"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PreferenceConfig:
-  """seed: of the order. template: how prompts are written. epochs: passes. items: pairs or labelled
-  answers of an update, packed into rows of row_tokens, the longest that is learned from, of which
-  microbatch_tokens are learned from at a time. score_tokens: of a batch that is only scored.
-  eval_every: updates between two looks at what was held out. patience: updates with NaN in a row
-  before the run stops.
+  """seed: of the order. template: how prompts are written. epochs: passes. examples: pairs or
+  labelled answers of an update, packed into rows of row_tokens, the longest that is learned from,
+  of which microbatch_tokens are learned from at a time. score_tokens: of a batch that is only
+  scored. eval_every: updates between two looks at what was held out. patience: updates with NaN in
+  a row before the run stops.
   """
 
   seed: int
   template: str
   epochs: int
-  items: int
+  examples: int
   row_tokens: int
   microbatch_tokens: int
   score_tokens: int
@@ -39,7 +39,7 @@ class PreferenceConfig:
 
   def __post_init__(self):
     templates.opened(self.template)
-    for name in ("epochs", "items", "score_tokens", "eval_every", "keep", "patience"):
+    for name in ("epochs", "examples", "score_tokens", "eval_every", "keep", "patience"):
       if getattr(self, name) < 1:
         raise ValueError(f"{name}={getattr(self, name)} must be >= 1")
     if self.checkpoint_every < 1 or self.checkpoint_every % self.eval_every:
@@ -47,7 +47,7 @@ class PreferenceConfig:
         f"checkpoint_every={self.checkpoint_every} must be a multiple of eval_every="
         f"{self.eval_every}: a checkpoint's score is its held-out accuracy"
       )
-    ends.capacity(self.items, pairwise.SIDES, self.batch)
+    ends.capacity(self.examples, pairwise.SIDES, self.batch)
 
   @property
   def batch(self) -> minibatch.BatchConfig:
@@ -63,7 +63,7 @@ class PreferenceConfig:
 
 def total_steps(cfg: PreferenceConfig, count: int) -> int:
   """Updates of a run over `count` items."""
-  return cfg.epochs * math.ceil(count / cfg.items)
+  return cfg.epochs * math.ceil(count / cfg.examples)
 
 
 def texts(record: preferences.Pair | preferences.Labelled) -> list[tuple[str, int]]:

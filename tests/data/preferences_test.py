@@ -5,6 +5,7 @@ import json
 import pytest
 
 from r1.data import preferences
+from r1.data.worlds import general
 
 
 def pair(i, *, prompt=None, unseen=False):
@@ -63,6 +64,13 @@ def test_equal_prompts_stand_on_one_side_and_the_unseen_are_never_learned():
   assert not any(r.unseen for r in train)
   assert 30 < len(held) < 100
   assert preferences.hold_out(records, 0.0)[1] == [r for r in records if r.unseen]
+
+
+def test_of_the_world_s_training_prompts_the_share_is_held_out():
+  """They are those whose crc32 is not below the test split's share, so it cannot divide them."""
+  records = [pair(i, prompt=q.prompt) for i, q in enumerate(general.prompts("train"))]
+  _, held = preferences.hold_out(records, 0.15)
+  assert len(held) / len(records) == pytest.approx(0.15, abs=0.03)
 
 
 def test_nothing_left_to_learn_from_is_refused():

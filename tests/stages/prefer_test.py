@@ -19,7 +19,7 @@ from tests.train import tiny
 CHANGES = {
   "preference.row_tokens": 32,
   "preference.microbatch_tokens": 256,
-  "preference.items": 8,
+  "preference.examples": 8,
   "preference.epochs": 6,
   "preference.eval_every": 10,
   "preference.checkpoint_every": 10,
@@ -140,6 +140,7 @@ def test_a_finished_one_is_left_alone(trained):
   assert (trained["helpful"] / "metrics.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_killed_one_continues_as_if_nothing_had_been(trained, patch, tmp_path):
   folder, save = tmp_path / "killed" / "helpful", prefer.save
 
@@ -158,6 +159,7 @@ def test_a_killed_one_continues_as_if_nothing_had_been(trained, patch, tmp_path)
   assert lineage.finished(folder)["model"] == lineage.finished(trained["helpful"])["model"]
 
 
+@pytest.mark.slow
 def test_adapters_train_beside_the_head(trained, tmp_path):
   folder = make("helpful", tmp_path / "lora" / "helpful", lora__rank=2, preference__epochs=1)
   model = workdir.load(folder)

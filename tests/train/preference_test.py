@@ -11,7 +11,7 @@ SETTINGS = {
   "seed": 0,
   "template": "short",
   "epochs": 2,
-  "items": 4,
+  "examples": 4,
   "row_tokens": 32,
   "microbatch_tokens": 64,
   "score_tokens": 128,
@@ -63,7 +63,7 @@ def test_what_is_longer_than_a_row_or_the_context_is_left_out(row, context):
   ("changes", "message"),
   [
     ({"template": "chatml"}, "unknown template 'chatml'"),
-    ({"items": 0}, "items=0 must be >= 1"),
+    ({"examples": 0}, "examples=0 must be >= 1"),
     ({"checkpoint_every": 3}, "checkpoint_every=3 must be a multiple of eval_every=2"),
     ({"microbatch_tokens": 32}, "an item of 2 sequences may need 2"),
     ({"microbatch_tokens": 33}, "microbatch_tokens"),
