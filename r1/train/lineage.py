@@ -90,9 +90,8 @@ def parent(where: str | os.PathLike) -> None:
     return
   if not folder.exists():
     raise ValueError(
-      f"parent {where}: no such file or folder; run the stage that makes it first. Wanted a "
-      f"workdir, a folder with config.json, hf:ORG/NAME, or one of the presets "
-      f"{', '.join(presets.NAMES)}"
+      f"parent {where}: no such file or folder; run the stage that makes it first, or give a "
+      "folder with config.json, hf:ORG/NAME or a preset's name"
     )
   if (folder / "run.json").exists() and finished(folder) is None:
     stage = json.loads((folder / "run.json").read_text(encoding="utf-8"))["stage"]
