@@ -52,12 +52,16 @@ def step(link: chain.Link, root: pathlib.Path, lock: int, console: rich.console.
 
 
 def report(config, every: list[chain.Link], root: pathlib.Path, console) -> None:
-  """lineage.json and lineage.md of all that is there, table.json and table.md."""
+  """lineage.json and lineage.md of all that is there, table.json and table.md.
+
+  A model that has changed since its evaluation has no numbers.
+  """
   graph = chain.graph(every, root)
   run.put(root / "lineage.json", json.dumps(graph, indent=2, ensure_ascii=False) + "\n")
   run.put(root / "lineage.md", ancestry.page(graph))
   homes = [(label, root / f"eval_{name}") for label, name, _ in config.rows]
-  rows = stage_table.rows(homes, config.rival)
+  valid = {label for label, home in homes if lineage.finished(home) and not lineage.changed(home)}
+  rows = stage_table.rows(homes, config.rival, valid)
   run.put(root / "table.json", json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
   run.put(root / "table.md", stage_table.page(rows, config.rival))
   if any(rows.values()):

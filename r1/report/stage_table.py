@@ -6,7 +6,7 @@ more helpful than a rival's is computed here, of both models' answers to the sam
 
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import rich.table
 
@@ -30,21 +30,24 @@ NAMES = {
 }
 
 
-def rows(homes: Sequence[tuple[str, pathlib.Path]], rival: str) -> dict[str, dict[str, Number]]:
-  """{model: its numbers}; a model whose evaluation is not there has none.
+def rows(
+  homes: Sequence[tuple[str, pathlib.Path]], rival: str, valid: Collection[str]
+) -> dict[str, dict[str, Number]]:
+  """{model: its numbers}.
 
-  homes: (what the model is called, workdir of its evaluation). rival: one of them.
+  homes: (what the model is called, workdir of its evaluation). rival: one of them. valid: those
+  whose evaluation counts; the others have no numbers.
   """
-  answers = {label: read_answers(home) for label, home in homes}
-  return {label: numbers(home, answers[label], answers[rival]) for label, home in homes}
+  answers = {label: read_answers(home) if label in valid else [] for label, home in homes}
+  return {
+    label: numbers(home, answers[label], answers[rival]) if label in valid else {}
+    for label, home in homes
+  }
 
 
 def numbers(home: pathlib.Path, ours: list[dict], theirs: list[dict]) -> dict[str, Number]:
   """An evaluation's, with the win rates on prompts that both have answered."""
-  path = home / "evaluation.json"
-  if not path.exists():
-    return {}
-  found = json.loads(path.read_text(encoding="utf-8"))
+  found = json.loads((home / "evaluation.json").read_text(encoding="utf-8"))
   for name, unseen in (("win", False), ("win_unseen", True)):
     sides = [[r for r in side if r["unseen"] == unseen] for side in (ours, theirs)]
     if any("helpfulness" in r for r in sides[0]) and sides[1]:
@@ -53,11 +56,9 @@ def numbers(home: pathlib.Path, ours: list[dict], theirs: list[dict]) -> dict[st
 
 
 def read_answers(home: pathlib.Path) -> list[dict]:
-  """The judged answers to general prompts; none where there is no evaluation."""
-  path = home / "answers.jsonl"
-  if not path.exists():
-    return []
-  return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+  """The judged answers to general prompts."""
+  text = (home / "answers.jsonl").read_text(encoding="utf-8")
+  return [json.loads(line) for line in text.split("\n")[:-1]]  # a text may hold U+2028
 
 
 def columns(found: Mapping[str, Mapping[str, Number]], rival: str) -> dict[str, str]:

@@ -42,11 +42,18 @@ def test_wins_are_counted_against_the_rival_on_the_same_prompts(homes):
 
   The error is over prompts: the deviation of (0.75, 1) is 0.1768, over the root of two 0.125.
   """
-  found = stage_table.rows(homes, "Dev3")
+  found = stage_table.rows(homes, "Dev3", {"R1", "Dev3"})
   assert found["R1"]["win"] == pytest.approx((0.875, 0.125))
   assert found["Dev3"]["win"][0] == 0.5
   assert "win_unseen" not in found["R1"]
   assert found["base"] == {}
+
+
+def test_a_rival_whose_evaluation_does_not_count_is_not_compared_with(homes):
+  found = stage_table.rows(homes, "Dev3", {"R1"})
+  assert found["Dev3"] == {}
+  assert found["R1"]["length"] == [30.25, 1.5]
+  assert "win" not in found["R1"]
 
 
 def test_answers_to_unseen_rules_are_compared_apart(tmp_path):
@@ -55,13 +62,13 @@ def test_answers_to_unseen_rules_are_compared_apart(tmp_path):
     (label, evaluation(tmp_path / label, {}, points, unseen=True))
     for label, points in zip(("R1", "Dev3"), given)
   ]
-  found = stage_table.rows(homes, "Dev3")["R1"]
+  found = stage_table.rows(homes, "Dev3", {"R1", "Dev3"})["R1"]
   assert found["win_unseen"][0] == 1
   assert "win" not in found
 
 
 def test_the_page_has_a_row_for_each_model_and_a_dash_for_what_is_missing(homes):
-  lines = stage_table.page(stage_table.rows(homes, "Dev3"), "Dev3").splitlines()
+  lines = stage_table.page(stage_table.rows(homes, "Dev3", {"R1", "Dev3"}), "Dev3").splitlines()
   assert lines[0] == "| model | accuracy, greedy | 4 numbers | tokens | wins against Dev3 |"
   assert lines[2] == "| base | – | – | – | – |"
   assert lines[4] == "| R1 | 1.000 ± 0.000 | – | 30.2 ± 1.5 | 0.875 ± 0.125 |"
@@ -69,7 +76,7 @@ def test_the_page_has_a_row_for_each_model_and_a_dash_for_what_is_missing(homes)
 
 def test_a_terminal_shows_a_column_for_each_model(homes):
   said = rich.console.Console(file=io.StringIO(), width=120)
-  said.print(stage_table.build(stage_table.rows(homes, "Dev3"), "Dev3"))
+  said.print(stage_table.build(stage_table.rows(homes, "Dev3", {"R1", "Dev3"}), "Dev3"))
   text = said.file.getvalue()
   assert "Dev3" in text
   assert "0.875" in text
