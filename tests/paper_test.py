@@ -17,13 +17,13 @@ import pytest
 from configs import distill as students_recipe
 from configs import r1_zero
 from r1 import sharding, spec
-from r1.algorithms import experts, minibatch
+from r1.algorithms import ends, experts, minibatch
 from r1.algorithms import grpo as grpo_lib
 from r1.algorithms import ppo as ppo_lib
 from r1.algorithms import sft as objective
 from r1.model import pages, presets, transformer
 from r1.sampling import chunk, decode, engine
-from r1.train import models, optimizer, ppo, rl, sft, students, workdir
+from r1.train import models, optimizer, ppo, preference, rl, sft, students, workdir
 from r1.train import state as states
 from r1.train import step as steps
 from tests.experiments import families
@@ -115,7 +115,7 @@ def kinds(tree):
 def test_every_recipe_that_learns_has_its_update_checked():
   """A new stage of the paper's size adds its loss to this file."""
   learning = {stem for stem, arg, _ in RECIPES if "optimizer" in made(stem, arg)}
-  assert {stem for stem, *_ in LEARNING} == learning
+  assert {stem for stem, *_ in LEARNING} | {"preference"} == learning
 
 
 @pytest.mark.parametrize(("stem", "arg", "preset"), LEARNING)
@@ -156,6 +156,28 @@ def test_an_update_of_ppo_s_value_model_at_full_size_gives_back_its_state():
   assert sum(x.size for x in jax.tree.leaves(params)) < sum(
     x.size for x in jax.tree.leaves(weights)
   )
+
+
+@pytest.mark.parametrize("kind", preference.LOSSES)
+def test_an_update_of_a_reward_model_at_full_size_gives_back_its_state(kind):
+  """A batch of 256 pairs or labels whose sequences are as long as rows."""
+  config, (policy, weights) = made("preference", "paper"), model("preference", "paper", POLICY)
+  cfg, loop = dataclasses.replace(policy, scalar=True, mtp=0), config.preference
+  like = lambda tree: models.with_scalar(workdir.Model(policy, None, tree), mesh=None).params
+  params = jax.eval_shape(like, weights)
+  tx = optimizer.make(
+    optimizer.OptimizerConfig(**config.optimizer, steps=TOTAL), transformer.specs(cfg)
+  )
+  state = jax.eval_shape(lambda tree: states.init(tree, tx), params)
+  method, settings = preference.LOSSES[kind], preference.PreferenceConfig(**loop)
+  count = ends.capacity(loop.examples, method.SIDES, settings.batch)
+  assert count == {"helpful": 8, "safety": 4}[kind]  # of 64 rows
+  item = [(np.ones(loop.row_tokens, np.int32), 1)] * method.SIDES
+  one, _ = ends.assemble([item], cfg=settings.batch, microbatches=1)
+  loss = ends.make_loss(method.loss, cfg, experts.ExpertsConfig(**config.experts))
+  update = steps.make_update(loss, tx, config.experts.bias_rate)
+  after, _ = jax.eval_shape(update, state, jax.tree.map(lambda x: wide(x, count), one), 1)
+  assert kinds(after) == kinds(state)
 
 
 @pytest.mark.parametrize(("stem", "arg", "preset"), RECIPES)
