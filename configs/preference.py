@@ -24,20 +24,20 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
 
 
 def tiny(a) -> ml_collections.ConfigDict:
-  """Two CPU cores: four answers to 600 prompts, sixteen to 100 harmful ones."""
+  """Two CPU cores: six answers to 720 prompts, eight to 100 harmful ones."""
   c = ml_collections.ConfigDict()
   c.base = pretrain.get_config(f"tiny,general,seed={a.seed}")
   c.data = {
     "file": a.data,
     "share": 0.15,
     "languages": ("en", "zh"),
-    "helpful": 600,
+    "helpful": 720,
     "harmful": 100,
     "unseen": 40,
-    "answers": 4,
+    "answers": 6,
     "harmful_answers": 8,
     "people": 2,
-    "pairs": 4,
+    "pairs": 8,
     "balance": 0.05,
   }
   c.collect = {
@@ -50,12 +50,14 @@ def tiny(a) -> ml_collections.ConfigDict:
   c.sampler = r1_zero.sampler() | {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
   c.people = harvest.people() | {"detail": 0.5, "rule": 0.5, "refuse_harm": 0.5, "leak": 0.3}
   c.judge = {"seed": a.seed + 4, "votes": 4, "gap": 1.0, "missing": 1}
-  c.rule = {"seed": a.seed + 4, "noise": 0.1, "slight": 0.1, "clear": 0.3}
+  # One point of five apart is clear: with two, rules of style had no pairs of their own, and what the
+  # prompt asked for did not matter to the model.
+  c.rule = {"seed": a.seed + 4, "noise": 0.05, "slight": 0.05, "clear": 0.15}
   c.endpoint = common.endpoint()  # without a url the rules
   c.preference = {
     "seed": a.seed + 4,
     "template": "short",
-    "epochs": 3,
+    "epochs": 4,
     "examples": 32,
     "row_tokens": 256,
     "microbatch_tokens": 2048,

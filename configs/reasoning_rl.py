@@ -24,15 +24,17 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
 
 
 def tiny(a) -> ml_collections.ConfigDict:
-  """Two CPU cores: R1-Zero's recipe for 24 rollouts, in both languages of the world.
+  """Two CPU cores: R1-Zero's recipe for 16 rollouts, in both languages of the world.
 
-  Answers for readers are a quarter longer, so the limit is.
+  Answers for readers are a quarter longer, so the limit is. A policy that is nearly always right
+  wants smaller steps than a base: at R1-Zero's learning rate it got worse.
   """
   c, longest = r1_zero.tiny(a), 136
   c.update(
     {
       "data": {"languages": (("en", 0.5), ("zh", 0.5)), "terms": ((4, 0.2), (5, 0.4), (6, 0.4))},
-      "rl": {"rollouts": 24, "checkpoint_every": 8, "limit": ((0, longest),)},
+      "rl": {"rollouts": 16, "checkpoint_every": 8, "limit": ((0, longest),)},
+      "optimizer": {"learning_rate": 5e-5},
       "grpo": {"max_tokens": longest},
       "batch": {"row_tokens": 256},
       "sampler": {"cache_tokens": 28_672},
