@@ -50,8 +50,8 @@ def tiny(a) -> ml_collections.ConfigDict:
   c.sampler = r1_zero.sampler() | {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
   c.people = harvest.people() | {"detail": 0.5, "rule": 0.5, "refuse_harm": 0.5, "leak": 0.3}
   c.judge = {"seed": a.seed + 4, "votes": 4, "gap": 1.0, "missing": 1}
-  # One point of five apart is clear: with two, rules of style had no pairs of their own, and what the
-  # prompt asked for did not matter to the model.
+  # One point of five apart is clear. Where two were, rules of style had no pairs of their own, and
+  # the model did not learn that prompts ask for them.
   c.rule = {"seed": a.seed + 4, "noise": 0.05, "slight": 0.05, "clear": 0.15}
   c.endpoint = common.endpoint()  # without a url the rules
   c.preference = {

@@ -59,6 +59,7 @@ def tiny(a) -> ml_collections.ConfigDict:
   }
   c.sampler = sampler()
   c.reward = reward(a.language)
+  c.rewards = ""  # or the workdir of the preference stage, whose reward models then count
   c.verifier = common.verifier()
   c.optimizer = common.ADAM | {
     "learning_rate": 1.5e-4,

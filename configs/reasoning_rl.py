@@ -48,7 +48,7 @@ def tiny(a) -> ml_collections.ConfigDict:
 def small(a) -> ml_collections.ConfigDict:
   """R1-Zero's sizes for one accelerator, in the form that a chat model answers in."""
   c = ml_collections.ConfigDict(r1_zero.small(a))
-  c.rl.template = "chat"
+  c.update({"rl": {"template": "chat"}})
   return c
 
 

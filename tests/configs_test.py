@@ -28,7 +28,11 @@ GOLDEN = [
   for name in ARGS
 ]
 ARGS |= {"peers": "", "preset": "model=qwen2.5-1.5b,cap=2048"}
-GOLDEN += [(stem, name) for stem in ("reasoning_rl", "ppo") for name in ("tiny", "paper", "small")]
+GOLDEN += [
+  (stem, name)
+  for stem in ("reasoning_rl", "alignment_rl", "ppo")
+  for name in ("tiny", "paper", "small")
+]
 GOLDEN += [("throughput", name) for name in ("peers", "preset")]
 
 

@@ -20,7 +20,7 @@ from r1.model import lora, transformer
 from r1.rewards import accuracy, combine, shaping
 from r1.sampling import decode, partial, speculate
 from r1.stages import questions
-from r1.train import host, lineage, measure, models, optimizer, plan, rl, run
+from r1.train import host, lineage, measure, models, optimizer, plan, reward_models, rl, run
 from r1.train import state as states
 from r1.train import workdir as workdirs
 
@@ -112,6 +112,13 @@ def staged(config, algorithm: grpo.GrpoConfig) -> Stage:
   )
   for path, _ in (*stage.reward.own, *stage.reward.general):
     combine.resolve(path)
+  if bool(config.rewards) != bool(judged(stage)):
+    raise ValueError(
+      f"rewards={config.rewards!r} with weights helpful={stage.reward.helpful}, "
+      f"safety={stage.reward.safety}: a weight needs a reward model and a reward model a weight; "
+      "give rewards=DIR, the preference stage's workdir, or set reward.helpful and reward.safety "
+      "to 0"
+    )
   rl.check(stage.rl, stage.grpo, stage.batch, stage.sampler, stage.eval.limit, dict(config.mesh))
   minibatch.check_attention(stage.batch, config.runtime.attend)
   if not config.base and not (config.model and config.data.questions):
@@ -154,13 +161,16 @@ def build(
   title: Title, config, stage: Stage, verifier, folder, mesh, rules, console
 ) -> tuple[Setup, Run]:
   """Everything loaded and checked; nothing has been sampled yet."""
+  for where in filter(None, (config.model, config.rewards)):
+    lineage.parent(where)
   asked = load_questions(config, stage, verifier, console)
   run.claim(folder, title.stage, config.to_dict())
   model, parents = load_model(config, stage, mesh, rules, console)
+  judges, more = load_judges(config, stage, model, mesh, rules, console)
   longest = room(stage, model, asked)
   digest = {"train": records.digest(asked.train), "held_out": records.digest(asked.held)}
   counts = {"train": lineage.count(len(asked.train), asked.dropped.values())}
-  lineage.begin(folder, title.stage, parents, digest, counts)
+  lineage.begin(folder, title.stage, parents | more, digest, counts)
   run.note(folder / "dropped.json", asked.dropped)
   workdirs.describe(folder, model.cfg, model.tokenizer)
   trained, frozen = lora.split(model.params)
@@ -174,7 +184,7 @@ def build(
     model=dataclasses.replace(model, params={}),
     questions=asked,
     verifier=verifier,
-    judges={},
+    judges=judges,
     microbatches=microbatches,
     update=rl.compiled(
       *(model.cfg, tx, state, stage.batch, stage.grpo, stage.experts),
@@ -218,6 +228,36 @@ def load_model(config, stage: Stage, mesh, rules, console):
     seed=stage.rl.seed,
     say=console.print,
   )
+
+
+def judged(stage: Stage) -> list[str]:
+  """The kinds of questions that a reward model judges."""
+  return [kind for kind in combine.GENERAL if stage.reward.weights()[kind]]
+
+
+def load_judges(config, stage: Stage, model: workdirs.Model, mesh, rules, console):
+  """({kind: reward model}, the digest of their workdir by its name); nothing where none counts.
+
+  Raises ValueError where one has another tokenizer than the policy.
+  """
+  if not judged(stage):
+    return {}, {}
+  judges = {
+    kind: reward_models.load(
+      config.rewards,
+      kind,
+      policy=config.model or "the base",
+      tokenizer=model.tokenizer,
+      template=stage.rl.template,
+      runtime=dict(config.runtime) | {"rules": rules},
+      dtype=config.weights,
+      tokens=stage.batch.microbatch_tokens,
+      mesh=mesh,
+      say=console.print,
+    )
+    for kind in judged(stage)
+  }
+  return judges, {config.rewards: lineage.digest(config.rewards)}
 
 
 def room(stage: Stage, model: workdirs.Model, asked: questions.Questions) -> int:

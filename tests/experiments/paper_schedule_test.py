@@ -5,9 +5,10 @@ answers to a rollout. What was in force at each is read off what the loop handed
 to the rewards, to the scoring of old and reference policy, and to the update.
 """
 
+from configs import alignment_rl as alignment_recipe
 from configs import r1_zero as zero_recipe
 from configs import reasoning_rl as reasoning_recipe
-from experiments import r1_zero, reasoning_rl
+from experiments import alignment_rl, r1_zero, reasoning_rl
 from r1.stages import questions, reinforce
 from tests.stages import fakes
 
@@ -16,9 +17,9 @@ SIZES = {"rl.questions_per_rollout": 16, "grpo.group": 2}  # of 512 and 16
 RULES = {"accuracy", "format", "language"}
 
 
-def follow(patch, folder, experiment, recipe, **changes):
+def follow(patch, folder, experiment, recipe, arg="paper,model=runs/parent", **changes):
   """[what was in force] of each update of a stage."""
-  config = recipe.get_config("paper,model=runs/parent")
+  config = recipe.get_config(arg)
   config.data.questions = "questions.jsonl"
   config.update_from_flattened_dict(SIZES | {k.replace("__", "."): v for k, v in changes.items()})
   seen = fakes.watch(patch)
@@ -38,6 +39,30 @@ def changes_of(found, name) -> dict:
   values = [entry[name] for entry in found]
   starts = [u for u in range(len(values)) if not u or values[u] != values[u - 1]]
   return {u: values[u] for u in starts}
+
+
+def test_alignment_rl_follows_the_paper_for_1700_updates(monkeypatch, tmp_path):
+  """1,696 of them, which are 106 whole rollouts: general prompts in the last 400 and not before."""
+  arg = "paper,model=runs/dev3,rewards=runs/preference"
+  found = follow(monkeypatch, tmp_path, alignment_rl, alignment_recipe, arg)
+  assert len(found) == 1_696
+  assert changes_of(found, "temperature") == {0: 0.7}
+  assert changes_of(found, "scored_at") == {0: (0.7, 0.7)}
+  assert changes_of(found, "update_temperature") == {0: {0.7}}
+  assert changes_of(found, "limit") == {0: {32_768}}
+  assert changes_of(found, "general") == {0: 0, 1_296: 16}, "answers of 32"
+  assert changes_of(found, "weights") == {
+    0: {"accuracy": 1, "format": 1, "language": 1},
+    1_296: {"accuracy": 1, "format": 1, "language": 1, "helpful": 1, "safety": 1},
+  }
+  for u, entry in enumerate(found):
+    kinds = entry["parts"].keys() - {"maths"}
+    assert entry["parts"]["maths"] == RULES, u
+    assert bool(kinds) == (u >= 1_296), u
+    assert all(entry["parts"][kind] == {kind, "format", "language"} for kind in kinds), u
+  assert {kind for entry in found for kind in entry["parts"]} == {"maths", "helpful", "safety"}
+  assert changes_of(found, "reference") == {0: 0, 400: 400, 800: 800, 1_200: 1_200, 1_600: 1_600}
+  assert changes_of(found, "policy") == {u: u for u in range(0, 1_696, UPDATES)}
 
 
 def test_reasoning_rl_follows_the_paper_for_1700_updates(monkeypatch, tmp_path):

@@ -16,8 +16,9 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 CHANGES = tiny_run.CHANGES | {
   "data.languages": (("en", 0.5), ("zh", 0.5)),
+  "data.count": 4,  # as many as a rollout asks: each is an epoch
   "optimizer.learning_rate": 1e-3,
-  "rl.rollouts": 2,
+  "rl.rollouts": 3,
 }
 
 
@@ -67,7 +68,7 @@ def test_the_weights_of_the_stage_before_arrive_in_sampler_and_trainer(parent, t
 
 def test_the_language_of_the_thought_is_added_with_weight_one(finished):
   found = metrics.read(finished / "samples.jsonl")
-  assert len(found) == 32
+  assert len(found) == 48
   for record in found:
     parts = record["parts"]
     rules = parts["accuracy"] + 0.1 * parts["format"] + parts["language"]
@@ -82,9 +83,30 @@ def test_the_papers_name_the_stage_and_the_parent(finished, parent):
   assert list(record["parents"]) == [str(parent)]
 
 
-def test_a_killed_run_continues_as_if_nothing_had_been(finished, parent, patch, tmp_path):
-  folder = runs.kill_rl(patch, reasoning_rl, config(parent), tmp_path / "killed", at=2)
+def test_a_run_killed_between_two_updates_of_a_rollout_repeats_the_rollout(
+  finished, parent, patch, tmp_path, capsys
+):
+  """What of a rollout was not learned is in no checkpoint, and TRL goes on without it.
+
+  The rollout begins an epoch, where others go on with no step at all (verl #5725, #7401).
+  """
+  folder, check = tmp_path / "killed", iteration.steps.check_finite
+
+  def check_until_killed(values, patience, number, where):
+    if number == 3:
+      raise runs.Killed
+    check(values, patience, number, where)
+
+  with patch.context() as context:
+    context.setattr(iteration.steps, "check_finite", check_until_killed)
+    with pytest.raises(runs.Killed):
+      reasoning_rl.main(config(parent), folder)
+  assert list(runs.by_step(folder)) == [0, 1, 2, 3]
+  capsys.readouterr()
   reasoning_rl.main(config(parent), folder)
+  assert "continuing after rollout 1" in capsys.readouterr().out
+  epochs = [r["id"] for r in metrics.read(folder / "samples.jsonl")][::4]
+  assert [len(set(epochs[i : i + 4])) for i in (0, 4, 8)] == [4, 4, 4]
   assert runs.steady(folder) == runs.steady(finished)
   assert tiny_run.samples(folder) == tiny_run.samples(finished)
 

@@ -63,8 +63,11 @@ class Seen:
   saved: list = dataclasses.field(default_factory=list)
 
 
-def watch(patch) -> Seen:
-  """Puts the fakes in place of the device's programs and of files that take long to write."""
+def watch(patch, cut=lambda request: False) -> Seen:
+  """Puts the fakes in place of the device's programs and of files that take long to write.
+
+  cut: is the answer to a request truncated?
+  """
   seen = Seen()
 
   def generate(params, asked, *, temperature, **_):
@@ -74,7 +77,8 @@ def watch(patch) -> Seen:
     rng = np.random.default_rng(len(seen.rollouts))
     for r in asked:
       tokens = np.append(rng.integers(3, 99, rng.integers(1, 6)), EOS).astype(np.int32)
-      yield requests.Finished(r, tokens, np.zeros(len(tokens), np.float32), truncated=False)
+      tokens = rng.integers(3, 99, r.limit).astype(np.int32) if cut(r) else tokens
+      yield requests.Finished(r, tokens, np.zeros(len(tokens), np.float32), truncated=cut(r))
 
   def score(weights, samples, _, __, temperature, **___):
     entry = seen.rollouts[-1]
@@ -116,11 +120,16 @@ def update(seen: Seen):
   def step(state, given, _):
     batch, heat_U = given
     seen.updates.append(batch)
-    seen.heat.append(set(heat_U.tolist()))
+    seen.heat.append({round(heat, 6) for heat in heat_U.tolist()})
     made = state.replace(step=state.step + 1, params={"w": state.params["w"] + 1})
     return made, {"policy/loss": 0.0, "policy/skipped_in_row": 0.0, "policy/ratio_gap": 0.0}
 
   return step
+
+
+def judge(asked, answered):
+  """A reward model that likes long answers."""
+  return [verdict.Score(float(a.tokens), "right") for _, a in zip(asked, answered, strict=True)]
 
 
 def run() -> reinforce.Run:
@@ -132,7 +141,8 @@ def run() -> reinforce.Run:
 
 
 def maths(count, kind="maths"):
-  return [records.Question(id=f"{kind}{i}", prompt=f"{i} ?", answer="1") for i in range(count)]
+  given = {"answer": "1", "kind": kind}
+  return [records.Question(id=f"{kind}{i}", prompt=f"{i} ?", **given) for i in range(count)]
 
 
 def setup(stage: reinforce.Stage, asked: questions.Questions, seen: Seen, folder):
@@ -142,7 +152,7 @@ def setup(stage: reinforce.Stage, asked: questions.Questions, seen: Seen, folder
     model=workdir.Model(tiny.model(), Tokenizer(), {}),
     questions=asked,
     verifier=Verifier(),
-    judges={},
+    judges=dict.fromkeys(records.GENERAL, judge),
     microbatches=1,
     update=update(seen),
     place=lambda given: given,

@@ -1,5 +1,6 @@
 """One rollout of a stage, with counted programs in place of the device's."""
 
+import dataclasses
 import json
 import math
 
@@ -61,6 +62,62 @@ def test_a_group_s_baseline_is_of_its_16_answers_and_not_of_its_minibatch_s(made
       assert got[name, g] == want_QG[q, g]
 
 
+def test_rewards_are_added_before_they_are_normalised(made):
+  """A part that is the same for all, here the format, then takes nothing from the others.
+
+  Normalised one by one, parts of any size would count alike (NeMo-RL #4158 has the discussion).
+  """
+  setup, run, _ = made
+  reward = dataclasses.replace(
+    setup.stage.reward, format=50.0, own=(("tests.experiments.own:varied", 4.0),)
+  )
+  setup = dataclasses.replace(setup, stage=dataclasses.replace(setup.stage, reward=reward))
+  _, scored, _ = once(setup, run, 0)
+  parts = {name: np.reshape(x, (4, 4)) for name, x in scored.rewards.parts.items()}
+  assert not parts["format"].any()
+  right_QG, varied_QG = parts["accuracy"], parts["tests.experiments.own:varied"]
+
+  def normal(x_QG):
+    spread_Q1 = x_QG.std(axis=1, keepdims=True)
+    return (x_QG - x_QG.mean(axis=1, keepdims=True)) / np.where(spread_Q1 > 0, spread_Q1, 1)
+
+  got_QG = np.reshape(scored.advantage_B, (4, 4))
+  np.testing.assert_allclose(got_QG, normal(right_QG + 4 * varied_QG), atol=1e-4)
+  assert np.abs(got_QG - normal(normal(right_QG) + normal(varied_QG))).max() > 0.1
+
+
+@pytest.mark.parametrize("policy", ["keep", "zero", "mask"])
+def test_answers_that_were_cut_are_graded_or_nothing_or_left_out(monkeypatch, tmp_path, policy):
+  """Sample 1 of each group is cut; its reward is what it is, 0, or in no baseline."""
+  seen = fakes.watch(monkeypatch, cut=lambda request: request.sample == 1)
+  stage = reinforce.read(runs.changed(r1_zero.get_config("tiny"), SMALL))
+  stage = dataclasses.replace(stage, grpo=dataclasses.replace(stage.grpo, truncated=policy))
+  asked = questions.Questions(fakes.maths(8), 0, [], {})
+  _, scored, _ = once(fakes.setup(stage, asked, seen, tmp_path), fakes.run(), 0)
+  reward_QG = np.reshape(scored.rewards.total, (4, 4))
+  assert reward_QG[:, 1].any(), "the graders judge it all the same"
+  counted_QG, got_QG = (np.reshape(x, (4, 4)) for x in (scored.counted_B, scored.advantage_B))
+  if policy == "zero":
+    reward_QG = np.where(np.arange(4) == 1, 0, reward_QG)
+  for q in range(4):
+    kept = [0, 2, 3] if policy == "mask" else [0, 1, 2, 3]
+    mean, std = reward_QG[q, kept].mean(), reward_QG[q, kept].std()
+    want = (reward_QG[q, kept] - mean) / (std or 1)
+    np.testing.assert_allclose(got_QG[q, kept], want, atol=1e-4)
+  if policy == "mask":
+    assert not got_QG[:, 1].any()
+    assert not counted_QG[:, 1].any()
+  weights = {}
+  for batch in seen.updates:
+    for s, weight in zip(batch.samples, batch.weight_B, strict=True):
+      weights.setdefault(s.number, []).append(weight)
+  assert all(
+    bool(weight) == (number != 1 or policy != "mask")
+    for number in range(4)
+    for weight in weights[number]
+  )
+
+
 def test_old_log_probabilities_are_of_the_weights_that_sampled_whatever_the_minibatch(made):
   """Recomputed for each update, every ratio would be 1 and nothing clipped."""
   setup, run, seen = made
@@ -78,7 +135,7 @@ def test_settings_change_where_their_rollout_begins(made):
   assert [entry["limit"] for entry in seen.rollouts] == [{9}, {9}, {7}, {7}]
   assert [entry["temperature"] for entry in seen.rollouts] == [1.0, 1.0, 1.0, 0.7]
   assert [entry["scored_at"][0] for entry in seen.rollouts] == [1.0, 1.0, 1.0, 0.7]
-  assert seen.heat[11:13] == [{1.0}, {np.float32(0.7)}]
+  assert seen.heat[11:13] == [{1.0}, {0.7}]
 
 
 def test_the_reference_is_the_policy_of_the_last_refresh(made):
