@@ -27,14 +27,14 @@ DOMAINS = {"maths": "math", "choice": "STEM", "helpful": "general", "safety": "g
 class About:
   """name: of the data set. template, mode: how prompts are asked and what form answers have.
 
-  tokenizer: the digest of that of the model that answered. rows, digest: of the conversations.
+  tokenizer: the identity of that of the model that answered. rows, digest: of the conversations.
   counts: by part, {"kept": n, "dropped": {reason: n}}.
   """
 
   name: str
   template: str
   mode: str
-  tokenizer: str
+  tokenizer: dict[str, object]
   rows: int
   digest: str
   counts: dict[str, dict]
@@ -108,7 +108,7 @@ def publish(
     name=name,
     template=template,
     mode=mode,
-    tokenizer=tokenizer.digest,
+    tokenizer=tokenizers.identity(tokenizer),
     rows=len(lines),
     digest=conversations.digest(conversations.load(file)),
     counts=dict(counts),
@@ -195,8 +195,8 @@ def check(where: str, model: str, *, template: str, tokenizer: tokenizers.Tokeni
       f"data={where} was made with template {told.template!r}, but {model} would read it with "
       f"{template!r}: set the same template"
     )
-  if tokenizer is not None and told.tokenizer != tokenizer.digest:
+  if tokenizer is not None and told.tokenizer != (own := tokenizers.identity(tokenizer)):
     raise ValueError(
-      f"data={where} was made with the tokenizer {told.tokenizer[:12]}, but {model} has "
-      f"{tokenizer.digest[:12]}: start from the model that it was made from, or distill"
+      f"data={where} was made with the tokenizer {told.tokenizer}, but {model} has {own}: start "
+      "from the model that it was made from, or distill"
     )

@@ -137,6 +137,16 @@ def digest(files: Mapping[str, bytes]) -> str:
   return whole.hexdigest()
 
 
+def identity(tokenizer: Tokenizer) -> dict[str, object]:
+  """What makes the ids of two tokenizers mean the same: their number, their pieces, their ends.
+
+  Not the files: a checkpoint that was exported from a model has more of them than the model.
+  """
+  pieces = hashlib.sha256("\n".join(tokenizer.pieces).encode()).hexdigest()
+  ends = {"begin": tokenizer.bos, "end": tokenizer.eos[0]}
+  return {"ids": tokenizer.size, "pieces": pieces[:16]} | ends
+
+
 def save(tokenizer: Tokenizer, folder: pathlib.Path) -> None:
   """Writes the files it was loaded from; `hf_tokenizer.load(folder)` gives the same again."""
   for name, content in tokenizer.files.items():

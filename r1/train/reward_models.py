@@ -7,7 +7,6 @@ the end token.
 
 import dataclasses
 import functools
-import hashlib
 import json
 import os
 import pathlib
@@ -149,7 +148,8 @@ def load(
       f"{folder} is a language model and scores nothing; wanted the preference stage's workdir, or "
       "a checkpoint with a scalar head"
     )
-  lineage.same("tokenizer", {policy: _facts(tokenizer), str(folder): _facts(model.tokenizer)})
+  both = {policy: tokenizer, str(folder): model.tokenizer}
+  lineage.same("tokenizer", {name: tokenizers.identity(each) for name, each in both.items()})
   head = read(folder) or Head(kind=kind, template=template, mean=0.0, std=1.0)
   if head.kind != kind:
     raise ValueError(f"{folder} is a {head.kind} model; wanted one of kind {kind!r}")
@@ -162,13 +162,6 @@ def load(
     return [reward(float(x), head) for x in score(model.params, model.cfg, ids, **given)]
 
   return judge
-
-
-def _facts(tokenizer: tokenizers.Tokenizer) -> dict[str, object]:
-  """What makes ids mean the same. Not its files: an exported checkpoint has more of them."""
-  pieces = hashlib.sha256("\n".join(tokenizer.pieces).encode()).hexdigest()
-  ends = {"begin": tokenizer.bos, "end": tokenizer.eos[0]}
-  return {"ids": tokenizer.size, "pieces": pieces[:12]} | ends
 
 
 def read(folder: pathlib.Path) -> Head | None:
