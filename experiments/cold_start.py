@@ -161,7 +161,9 @@ def make(config, stage: Stage, at: imitate.Session, folder: pathlib.Path) -> Non
   harvest.check_any(sifted, "answers")
   about = {"tokenizer": tokenizer, "template": stage.sft.template}
   rows = [
-    dataset.row(questions[i], texts[i], answers[i].number, source=config.zero, **about)
+    dataset.row(
+      questions[i], texts[i], answers[i].number, source=pathlib.Path(config.zero).name, **about
+    )
     for i in sifted.kept
   ]
   dataset.publish(

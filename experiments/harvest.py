@@ -138,7 +138,9 @@ def make(config, stage: Stage, tokenizer, answers, judged, folder, parents) -> d
     "general": select(others, evaluated, stage),
   }
   rows = [
-    dataset.row(a.question, a.response.text, a.number, source=config.model, **about)
+    dataset.row(
+      a.question, a.response.text, a.number, source=pathlib.Path(config.model).name, **about
+    )
     for a in (answers[i] for i in parts["reasoning"].kept)
   ]
   dataset.publish(
