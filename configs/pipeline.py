@@ -31,7 +31,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     ("Dev2", "reasoning_rl", "boxed"),
     ("Dev3", "sft", "boxed"),
     ("R1", "alignment_rl", "boxed"),
-    ("student's base", "student_base", "answer_tag"),
+    ("student base", "student_base", "answer_tag"),
     ("student", "distill", "boxed"),
   )
   c.rival = "Dev3"  # whom the others' helpfulness is compared with
