@@ -68,12 +68,12 @@ def go(one: Run, cores: queue.SimpleQueue, console) -> None:
   try:
     for words in one.commands:
       console.print(" ".join(words[1:]), style="dim", soft_wrap=True, markup=False)
-      with (one.folder / "output.log").open("a") as log:
-        pin = lambda: os.sched_setaffinity(0, mine)
-        done = subprocess.run(words, stdout=log, stderr=log, preexec_fn=pin, check=False)
-      if done.returncode:
-        tail = (one.folder / "output.log").read_text()[-2000:]
-        raise RuntimeError(f"{' '.join(words)} ended with {done.returncode}:\n{tail}")
+      path = one.folder / "output.log"
+      with path.open("a") as log, subprocess.Popen(words, stdout=log, stderr=log) as program:
+        os.sched_setaffinity(program.pid, mine)  # long before it has threads
+      if program.returncode:
+        tail = path.read_text()[-2000:]
+        raise RuntimeError(f"{' '.join(words)} ended with {program.returncode}:\n{tail}")
   finally:
     cores.put(mine)
   console.print(f"{one.arm}, seed {one.seed}: {(time.monotonic() - started) / 60:.1f} minutes")

@@ -66,7 +66,8 @@ def test_the_workdir_holds_opinions_and_two_reward_models(finished, base):
   _, labels = preferences.load(finished / "labels.jsonl")
   counts = record["counts"]
   assert counts["pairs"]["kept"] == len(pairs)
-  assert counts["pairs"]["kept"] + sum(counts["pairs"]["dropped"].values()) == 36 * 4
+  judged = counts["pairs"]["kept"] + sum(counts["pairs"]["dropped"].values())
+  assert judged == 36 * config(base).data.pairs
   assert counts["labels"] == {"kept": len(labels), "dropped": {}}
   assert len(labels) == 26 * 9
   made = lineage.finished(finished)
