@@ -21,6 +21,8 @@ from r1.evals import readable, suite
 from r1.rewards import accuracy, endpoint, form, rewriter
 from r1.sampling import decode
 from r1.stages import collect, dataset, finish, imitate
+from r1.text import hf_tokenizer
+from r1.text import tokenizer as tokenizers
 from r1.train import lineage, models, run, sft
 
 WHAT = (
@@ -77,6 +79,14 @@ def find_questions(config, stage: Stage):
   return asked, held
 
 
+def check_base(config, tokenizer) -> None:
+  """Raises ValueError, before anything is sampled, where R1-Zero was not made of such a base."""
+  if not config.model or not (folder := models.local(config.model)).is_dir():
+    return
+  own = {config.zero: tokenizer, config.model: hf_tokenizer.load(folder)}
+  lineage.same("tokenizer", {name: tokenizers.identity(each) for name, each in own.items()})
+
+
 def sample(config, stage: Stage, asked, at: imitate.Session, folder):
   """(R1-Zero's answers with their verdicts, its digest by its name, its tokenizer)."""
   model, parents = models.find(
@@ -90,6 +100,7 @@ def sample(config, stage: Stage, asked, at: imitate.Session, folder):
     seed=stage.collect.seed,
     say=at.console.print,
   )
+  check_base(config, model.tokenizer)
   with accuracy.Verifier(stage.reading) as verifier:
     judge = lambda questions, answers: [s.verdict for s in verifier.grade(questions, answers)]
     answers = collect.collect(
@@ -184,6 +195,8 @@ def main(config, folder: pathlib.Path) -> None:
   if finish.already(folder, "cold_start", config.to_dict()):
     return
   with imitate.session(config, stage.sft.batch.rows) as at:
+    if config.model:
+      lineage.parent(config.model)
     run.claim(folder, "cold_start", config.to_dict())
     if dataset.about(folder) is None:
       make(config, stage, at, folder)

@@ -11,7 +11,7 @@ from r1.evals import readable
 from r1.rewards import form, language
 from r1.rewards.maths import extract
 from r1.stages import collect, dataset, imitate
-from r1.train import lineage, metrics, pretrain, workdir
+from r1.train import lineage, metrics, pretrain, run, workdir
 from tests.experiments import planted, runs, tiny_sft
 from tests.experiments.harvest_test import CHANGES as SMALL
 from tests.experiments.sft_test import untrained
@@ -168,6 +168,27 @@ def test_nothing_kept_is_refused_with_the_table_of_reasons(zero, patch, tmp_path
       cold_start.main(config(zero), tmp_path / "none")
   assert "it did not end by itself" in str(told.value)
   assert not (tmp_path / "none" / "metrics.jsonl").exists()
+
+
+def test_a_base_that_r1_zero_was_not_made_of_is_refused_before_anything_is_sampled(
+  zero, patch, tmp_path
+):
+  made = runs.changed(recipe.get_config("tiny,model=x"), CHANGES, base__pretrain__vocabulary=340)
+  other, _ = pretrain.cached_base(*pretrain.settings(made.base), lambda *_: None)
+  asked = runs.changed(recipe.get_config(f"tiny,model={zero},base={other}"), CHANGES)
+  with patch.context() as context:
+    context.setattr(collect, "draw", None)  # sampling would fail
+    with pytest.raises(ValueError, match=f"{zero} and {other} differ in tokenizer: .*384.* .*340"):
+      cold_start.main(asked, tmp_path / "run")
+
+
+def test_a_base_that_is_not_finished_is_named_before_anything_is_sampled(zero, patch, tmp_path):
+  run.claim(tmp_path / "half", "pretrain", {})
+  asked = runs.changed(recipe.get_config(f"tiny,model={zero},base={tmp_path / 'half'}"), CHANGES)
+  with patch.context() as context:
+    context.setattr(collect, "draw", None)
+    with pytest.raises(ValueError, match=r"parent .*half: this run of pretrain is not finished"):
+      cold_start.main(asked, tmp_path / "run")
 
 
 def test_a_cold_start_asks_for_r1_zero_and_for_questions(tmp_path, no_compute):
