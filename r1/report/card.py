@@ -18,7 +18,7 @@ import transformers
 model = transformers.AutoModelForSequenceClassification.from_pretrained("{folder}")
 ```
 
-Its one logit at the end of text is the score. `judges=` in the argument of
+Its one logit at the end of text is the score. `rewards=` in the argument of
 configs/alignment_rl.py takes the folder that holds {workdir}."""
 REWARD_MODEL = "_reward_model"  # how the name of such a stage ends
 WORLD = (
