@@ -120,8 +120,7 @@ def main(config, folder: pathlib.Path) -> None:
     for waiting in [lanes.submit(go, one, cores, console) for one in every]:
       waiting.result()
   found = [(one, numbers(one, config.reach)) for one in every]
-  record = [{"arm": one.arm, "seed": one.seed} | values for one, values in found]
-  run.note(folder / "table.json", record)
+  run.note(folder / "table.json", {f"{one.arm}-{one.seed}": values for one, values in found})
   (folder / "table.md").write_text(table(config, found))
   console.print((folder / "table.md").read_text(), markup=False, soft_wrap=True)
 

@@ -120,7 +120,7 @@ def settings(config):
   world: web.World = arithmetic.World(**config.world)
   if config.general:
     people = general.Quality(**config.general.people)
-    rest = dict(config.general) | {"people": people}
+    rest: dict = dict(config.general) | {"people": people}
     world = web.WebWorld(sums=world, **rest)
   return (
     dict(config.model) | {"rules": None},

@@ -129,6 +129,18 @@ def _split_of(question: records.Question) -> str:
   return "test" if share < TEST_SHARE else "train"
 
 
+def _known(topic: str, at: int) -> tuple[str, list[str]]:
+  """What a topic is called in one of the languages, and the words that are true of it."""
+  *names, pairs = manners.TOPICS[topic]
+  return str(names[at]), [pair[at] for pair in pairs]
+
+
+def _parts(command: str) -> tuple[str, str]:
+  """Verb and thing of a command's topic."""
+  verb, _, thing = command.partition(" ")
+  return verb, thing
+
+
 def _command(verb: str, thing: str, language: str) -> str:
   if language == "en":
     return f"{verb} the {thing}"
@@ -198,7 +210,7 @@ def _core(rng, task: str, topic: str, language: str, two: bool, detailed: bool) 
   """One sentence or two that do the task, with both of its details or with one."""
   say, at = manners.PHRASES[language], manners.LANGUAGES.index(language)
   if task in ("write", "ask"):
-    noun, words = manners.TOPICS[topic][at], [pair[at] for pair in manners.TOPICS[topic][2]]
+    noun, words = _known(topic, at)
     first, second = rng.sample(words, 2)
     if not detailed:
       return [say.one.format(noun, first)] + [say.like] * two
@@ -206,7 +218,7 @@ def _core(rng, task: str, topic: str, language: str, two: bool, detailed: bool) 
       return [say.one.format(noun, first), say.also.format(second)]
     return [say.both.format(noun, first, second)]
   if task == "polite":
-    command = _command(*topic.split(), language)
+    command = _command(*_parts(topic), language)
     first = say.please.format(command) if detailed else command
     return [first, say.thanks] if two else [first]
   first = _steps(topic, language) if detailed else say.fine
@@ -277,13 +289,13 @@ def _content(said: str, task: str, topic: str, language: str) -> tuple[bool, boo
   say, at = manners.PHRASES[language], manners.LANGUAGES.index(language)
   says = lambda word: _says(said, word, language)
   if task in ("write", "ask"):
-    noun, words = manners.TOPICS[topic][at], [pair[at] for pair in manners.TOPICS[topic][2]]
+    noun, words = _known(topic, at)
     rest = said.replace(noun, "")  # a noun may hold a word of another topic
     others = [p[at] for t in manners.TOPICS if t != topic for p in manners.TOPICS[t][2]]
     true = sum(_says(rest, word, language) for word in words)
     return says(noun), true >= 2 and not any(_says(rest, word, language) for word in others)
   if task == "polite":
-    command = _command(*topic.split(), language)
+    command = _command(*_parts(topic), language)
     return says(command), says(say.please.format(command))
   name, *taken = manners.DEEDS[topic][:3]
   return says(topic if language == "en" else name), all(says(pair[at]) for pair in taken)
