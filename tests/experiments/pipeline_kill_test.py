@@ -49,7 +49,8 @@ def end(child, root) -> str:
 
 
 def files(folder: pathlib.Path) -> list[pathlib.Path]:
-  return [path for path in folder.rglob("*") if path.is_file()]
+  """What is there; folders that a running stage takes away meanwhile are passed over."""
+  return [pathlib.Path(at, name) for at, _, names in os.walk(folder) for name in names]
 
 
 def kill_in(child, folder: pathlib.Path, after: int) -> None:
