@@ -4,7 +4,8 @@
 
 Every arm and seed is a run of its own below the workdir, made by the command that it prints, and
 evaluated by `experiments.evaluate`; `lanes` of them go side by side, each on cores of its own. What
-is there already is not run again, so a sweep that was stopped goes on, and one more seed is cheap.
+is there already is not run again, so a sweep that was stopped goes on, and one more seed is cheap;
+the arm that changes nothing is the stage of `experiments.pipeline` itself.
 """
 
 import concurrent.futures
@@ -13,6 +14,7 @@ import json
 import os
 import pathlib
 import queue
+import statistics
 import subprocess
 import sys
 import time
@@ -27,11 +29,15 @@ DONE = "evaluation.json"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-  """One seed of an arm: its commands, and the folder where its numbers will stand."""
+  """One seed of an arm: the workdirs of its training and of its evaluation, and what makes them.
+
+  commands: [] where the arm is a stage of the pipeline, which has made them.
+  """
 
   arm: str
   seed: int
-  folder: pathlib.Path
+  trained: pathlib.Path
+  asked: pathlib.Path
   commands: list[list[str]]
 
 
@@ -43,12 +49,17 @@ def runs(config, folder: pathlib.Path) -> list[Run]:
 def make(config, given: tuple, seed: int, folder: pathlib.Path) -> Run:
   """The run and its evaluation as commands; {seed} and {pipeline} stand in its argument."""
   name, experiment, arg, mode, overrides = given
+  pipeline = pathlib.Path(config.pipeline.format(seed=seed))
+  arg = arg.format(seed=seed, pipeline=pipeline)
+  if experiment == "pipeline":
+    home, asked = pipeline / arg, pipeline / f"eval_{arg}"
+    return Run(arm=name, seed=seed, trained=home, asked=asked, commands=[])
   here = folder / f"{name}-{seed}"
-  arg = arg.format(seed=seed, pipeline=config.pipeline.format(seed=seed))
+  home, asked = here / "run", here / "eval"
   flags = [f"--config.{key}={value}" for key, value in overrides]
-  learn = command(experiment, arg, here / "run", flags)
-  ask = command("evaluate", f"tiny,model={here / 'run'},mode={mode}", here / "eval", [])
-  return Run(arm=name, seed=seed, folder=here, commands=[learn, ask])
+  learn = command(experiment, arg, home, flags)
+  ask = command("evaluate", f"tiny,model={home},mode={mode}", asked, [])
+  return Run(arm=name, seed=seed, trained=home, asked=asked, commands=[learn, ask])
 
 
 def command(experiment: str, arg: str, workdir: pathlib.Path, flags: list[str]) -> list[str]:
@@ -61,14 +72,14 @@ def go(one: Run, cores: queue.SimpleQueue, console) -> None:
 
   Raises RuntimeError with the command and the end of its output where one fails.
   """
-  if (one.folder / "eval" / DONE).exists():
+  if (one.asked / DONE).exists():
     return
   mine, started = cores.get(), time.monotonic()
-  one.folder.mkdir(parents=True, exist_ok=True)
+  one.trained.parent.mkdir(parents=True, exist_ok=True)
   try:
     for words in one.commands:
       console.print(" ".join(words[1:]), style="dim", soft_wrap=True, markup=False)
-      path = one.folder / "output.log"
+      path = one.trained.with_name("output.log")
       with path.open("a") as log, subprocess.Popen(words, stdout=log, stderr=log) as program:
         os.sched_setaffinity(program.pid, mine)  # long before it has threads
       if program.returncode:
@@ -80,16 +91,38 @@ def go(one: Run, cores: queue.SimpleQueue, console) -> None:
 
 
 def numbers(one: Run, reach: float) -> dict[str, float]:
-  """The evaluation's means, and `updates_to`: after how many updates the accuracy of training, over
-  three rollouts, came to `reach` (infinite where it never did)."""
-  found = json.loads((one.folder / "eval" / DONE).read_text())
-  values = {name: mean for name, (mean, _) in found.items()}
-  lines = [r for r in metrics.read(one.folder / "run" / "metrics.jsonl") if "reward/accuracy" in r]
-  last = [r["reward/accuracy"] for r in lines]
-  reached = [
-    line["step"] for i, line in enumerate(lines) if i >= 2 and sum(last[i - 2 : i + 1]) / 3 >= reach
-  ]
-  return values | {"updates_to": float(reached[0]) if reached else float("inf")}
+  """The evaluation's means, and of the training (arms that have rollouts) by its metrics:
+
+  - updates_to: after how many updates the accuracy of three rollouts came to `reach`; inf is never
+  - helpful: what the helpful reward model gave in the last three rollouts
+  - trained, sampled: millions of tokens that went through updates and that were sampled
+  """
+  found = json.loads((one.asked / DONE).read_text())
+  lines = metrics.read(one.trained / "metrics.jsonl")
+  return {name: mean for name, (mean, _) in found.items()} | {
+    "updates_to": updates_to(lines, reach),
+    "helpful": statistics.fmean(column(lines, "reward/helpful")[-3:] or [0.0]),
+    "trained": tokens(lines, "train", "update"),
+    "sampled": tokens(lines, "sample", "sample"),
+  }
+
+
+def column(lines: list[dict], name: str) -> list[float]:
+  return [line[name] for line in lines if name in line]
+
+
+def updates_to(lines: list[dict], reach: float) -> float:
+  lines = [line for line in lines if "reward/accuracy" in line]
+  each = column(lines, "reward/accuracy")
+  means = [statistics.fmean(each[i - 2 : i + 1]) for i in range(2, len(each))]
+  there = (line["step"] for line, mean in zip(lines[2:], means, strict=True) if mean >= reach)
+  return float(next(there, float("inf")))
+
+
+def tokens(lines: list[dict], what: str, part: str) -> float:
+  """Millions of tokens, from the rate and the time of every rollout or step."""
+  rate, seconds = f"throughput/{what}_tokens_per_s", f"time/{part}_s"
+  return sum(line[rate] * line[seconds] for line in lines if rate in line) / 1e6
 
 
 def table(config, found: list[tuple[Run, dict[str, float]]]) -> str:
@@ -104,14 +137,25 @@ def table(config, found: list[tuple[Run, dict[str, float]]]) -> str:
   return "\n".join(lines) + "\n"
 
 
-def main(config, folder: pathlib.Path) -> None:
-  console = rich.console.Console()
+def check(config, every: list[Run], cores: list[int]) -> None:
+  """Raises ValueError for what would fail only after hours."""
   if not config.arms:
     raise ValueError("no ablation given: name one after the colon, see configs/ablations.py")
-  every, cores = runs(config, folder), queue.SimpleQueue()
-  here = sorted(os.sched_getaffinity(0))
-  if not 1 <= config.lanes <= len(here):
-    raise ValueError(f"lanes={config.lanes}: wanted 1 to {len(here)}, the cores of this process")
+  if not 1 <= config.lanes <= len(cores):
+    raise ValueError(f"lanes={config.lanes}: wanted 1 to {len(cores)}, the cores of this process")
+  for one in every:
+    if not one.commands and not (one.asked / DONE).exists():
+      raise ValueError(
+        f"arm {one.arm}, seed {one.seed}: {one.asked} has no {DONE}; run experiments.pipeline with "
+        "that seed first, or name its workdir with pipeline="
+      )
+
+
+def main(config, folder: pathlib.Path) -> None:
+  console = rich.console.Console()
+  every, here = runs(config, folder), sorted(os.sched_getaffinity(0))
+  check(config, every, here)
+  cores = queue.SimpleQueue()
   for lane in range(config.lanes):
     cores.put(set(here[lane :: config.lanes]))
   again = {"arms": config.arms, "pipeline": config.pipeline}  # more seeds may come

@@ -6,7 +6,7 @@ import queue
 import pytest
 import rich.console
 
-from configs import ablations
+from configs import ablations, pipeline
 from experiments import sweep
 
 
@@ -18,12 +18,12 @@ def config(**changes):
 
 def evaluated(one, accuracies, greedy):
   """What a finished run leaves."""
-  (one.folder / "run").mkdir(parents=True)
-  (one.folder / "eval").mkdir()
+  one.trained.mkdir(parents=True)
+  one.asked.mkdir()
   lines = [{"step": 4 * i + 4, "reward/accuracy": x} for i, x in enumerate(accuracies)]
   text = "".join(json.dumps(line) + "\n" for line in lines)
-  (one.folder / "run" / "metrics.jsonl").write_text(text)
-  (one.folder / "eval" / "evaluation.json").write_text(json.dumps({"greedy": [greedy, 0.01]}))
+  (one.trained / "metrics.jsonl").write_text(text)
+  (one.asked / "evaluation.json").write_text(json.dumps({"greedy": [greedy, 0.01]}))
 
 
 def test_every_ablation_has_arms_that_differ_in_their_settings():
@@ -53,8 +53,48 @@ def test_a_run_is_the_command_that_a_user_would_type_and_its_evaluation(tmp_path
   ]
 
 
+def test_an_arm_that_changes_nothing_is_what_the_pipeline_made(tmp_path):
+  first = sweep.runs(config(pipeline=str(tmp_path / "r1-{seed}")), tmp_path)[0]
+  assert first.commands == []
+  assert first.trained == tmp_path / "r1-0" / "r1_zero"
+  assert first.asked == tmp_path / "r1-0" / "eval_r1_zero"
+  with pytest.raises(ValueError, match=r"arm 10, seed 0: .*eval_r1_zero has no evaluation.json"):
+    sweep.main(config(pipeline=str(tmp_path / "r1-{seed}")), tmp_path / "sweep")
+  assert not (tmp_path / "sweep").exists(), "refused before anything runs"
+
+
+def test_the_stages_that_arms_name_are_evaluated_by_the_pipeline():
+  rows = {name for _, name, _ in pipeline.get_config("tiny").rows}
+  for name in ablations.ABLATIONS:
+    arms = ablations.get_config(name).arms
+    assert {arg for _, experiment, arg, *_ in arms if experiment == "pipeline"} <= rows
+
+
+def test_tokens_are_those_of_all_rollouts_and_the_last_three_are_heard(tmp_path):
+  one = sweep.runs(config(), tmp_path)[-1]
+  evaluated(one, [0.5], 0.5)
+  lines = [
+    {
+      "step": i,
+      "reward/helpful": reward,
+      "throughput/train_tokens_per_s": 2e6,
+      "time/update_s": 0.5,
+      "throughput/sample_tokens_per_s": 1e6,
+      "time/sample_s": 0.25,
+    }
+    for i, reward in enumerate((9.0, 0.1, 0.2, 0.3))
+  ]
+  text = "".join(json.dumps(line) + "\n" for line in lines)
+  (one.trained / "metrics.jsonl").write_text(text)
+  found = sweep.numbers(one, reach=0.9)
+  assert found["trained"] == pytest.approx(4.0)
+  assert found["sampled"] == pytest.approx(1.0)
+  assert found["helpful"] == pytest.approx(0.2)
+  assert found["updates_to"] == float("inf")
+
+
 def test_the_table_has_means_and_intervals_over_the_seeds(tmp_path):
-  made = config(metrics=("greedy", "updates_to"))
+  made = config(metrics=("greedy", "updates_to"), pipeline=str(tmp_path / "r1-{seed}"))
   found = []
   for one in sweep.runs(made, tmp_path):
     evaluated(one, [0.1, 0.9, 0.9, 0.9, 1.0], 0.9 + 0.01 * one.seed)
@@ -68,13 +108,13 @@ def test_the_table_has_means_and_intervals_over_the_seeds(tmp_path):
 
 
 def test_what_is_there_is_not_run_again(tmp_path):
-  one = sweep.runs(config(), tmp_path)[0]
+  one = sweep.runs(config(), tmp_path)[-1]
   evaluated(one, [0.5], 0.5)
   sweep.go(one, queue.SimpleQueue(), rich.console.Console())  # no cores to take, none needed
 
 
 def test_a_command_that_fails_is_told_with_what_it_said(tmp_path):
-  (one, *_), cores = sweep.runs(config(), tmp_path), queue.SimpleQueue()
+  one, cores = sweep.runs(config(), tmp_path)[1], queue.SimpleQueue()
   cores.put({0})
   with pytest.raises(
     RuntimeError, match=r"experiments.r1_zero.*ended with 1:(.|\n)*runs/r1-0/base"
