@@ -220,14 +220,14 @@ def build(
   return setup, state
 
 
-def resume(checkpointer, setup: Setup, state):
-  """(updates done, state): from the last checkpoint, if there is one."""
+def resume(checkpointer, state, folder: pathlib.Path, say):
+  """(updates done, state): from the last checkpoint, if there is one. say: prints a line."""
   done = 0
   if checkpointer.latest is not None:
     state, saved = snapshot.restore(checkpointer, state, {"run": None})
     done = saved["run"]["steps"]
-    setup.console.print(f"continuing after update {done}")
-  metrics.keep_until(setup.folder / "metrics.jsonl", done or -1)
+    say(f"continuing after update {done}")
+  metrics.keep_until(folder / "metrics.jsonl", done or -1)
   return done, state
 
 
@@ -265,10 +265,10 @@ def look(params, held, setup: Setup, number: int) -> dict[str, float]:
   return values
 
 
-def save(checkpointer, state, number: int, setup: Setup, score: float) -> None:
-  """A checkpoint after update `number`."""
+def save(checkpointer, state, number: int, *, score: float, say) -> None:
+  """A checkpoint after update `number`. score: more is better; NaN is never best."""
   more = {"run": {"steps": number}}
-  snapshot.save(checkpointer, number, state, more, score=score, say=setup.console.print)
+  snapshot.save(checkpointer, number, state, more, score=max(-math.inf, score), say=say)
 
 
 def train(setup: Setup, state):
@@ -277,7 +277,7 @@ def train(setup: Setup, state):
   for line in sft.lines(setup.model.cfg, cfg, setup.train, setup.held, setup.devices):
     setup.console.print(line, soft_wrap=True)
   checkpointer = checkpoint.open_folder(setup.folder / "checkpoints", keep=cfg.keep)
-  done, state = resume(checkpointer, setup, state)
+  done, state = resume(checkpointer, state, setup.folder, setup.console.print)
   if setup.held and cfg.eval_every:
     batch, used = objective.assemble(
       setup.held, normalise=cfg.normalise, cfg=cfg.batch, microbatches=None
@@ -293,7 +293,7 @@ def train(setup: Setup, state):
       values |= look(state.policy, held, setup, number)
     if number % cfg.checkpoint_every == 0 or number == total:
       score = -values["sft/loss" if held is None else "eval/loss"]
-      save(checkpointer, state, number, setup, max(-math.inf, score))  # so NaN is never best
+      save(checkpointer, state, number, score=score, say=setup.console.print)
   checkpointer.close()
   lines = metrics.read(setup.folder / "metrics.jsonl")
   curves.draw(lines, curves.SFT, setup.folder / "curves.png", setup.title)

@@ -33,7 +33,6 @@ from r1.train import (
   reward_models,
   run,
   sft,
-  snapshot,
 )
 from r1.train import state as states
 from r1.train import step as steps
@@ -133,17 +132,6 @@ def build(
   return setup, state
 
 
-def resume(checkpointer, setup: Setup, state):
-  """(updates done, state): from the last checkpoint, if there is one."""
-  done = 0
-  if checkpointer.latest is not None:
-    state, saved = snapshot.restore(checkpointer, state, {"run": None})
-    done = saved["run"]["steps"]
-    setup.console.print(f"{setup.kind}: continuing after update {done}")
-  metrics.keep_until(setup.folder / "metrics.jsonl", done or -1)
-  return done, state
-
-
 def learn(state, setup: Setup, number: int):
   """(state, metrics): update `number`, counted from 1."""
   cfg, started = setup.cfg, time.monotonic()
@@ -187,30 +175,24 @@ def train(setup: Setup, state) -> dict[str, float]:
   """All updates; returns the numbers of the last look."""
   cfg, total, seen = setup.cfg, setup.total, {}
   count = f"{len(setup.train):,} items, {len(setup.held):,} held out, {total:,} updates"
-  setup.console.print(f"{setup.kind}: {count}", soft_wrap=True)
+  say = lambda text: setup.console.print(f"{setup.kind}: {text}", soft_wrap=True)
+  say(count)
   checkpointer = checkpoint.open_folder(setup.folder / "checkpoints", keep=cfg.keep)
-  done, state = resume(checkpointer, setup, state)
+  done, state = imitate.resume(checkpointer, state, setup.folder, say)
   if setup.held and done == 0:
     look(state.policy, setup, 0)
   for number in range(done + 1, total + 1):
     state, values = learn(state, setup, number)
     if number % max(1, total // TOLD) == 0 or number == total:
       loss, right = values["reward_model/loss"], values["reward_model/accuracy"]
-      line = f"{setup.kind}: update {number}/{total}  loss {loss:.4f}  accuracy {right:.3f}"
-      setup.console.print(line, soft_wrap=True)
+      say(f"update {number}/{total}  loss {loss:.4f}  accuracy {right:.3f}")
     if setup.held and (number % cfg.eval_every == 0 or number == total):
       seen = look(state.policy, setup, number)
     if number % cfg.checkpoint_every == 0 or number == total:
       score = seen.get("eval/accuracy", values["reward_model/accuracy"])
-      save(checkpointer, state, number, setup, score)
+      imitate.save(checkpointer, state, number, score=score, say=say)
   checkpointer.close()
   return end(state.policy, setup)
-
-
-def save(checkpointer, state, number: int, setup: Setup, score: float) -> None:
-  """A checkpoint after update `number`."""
-  more = {"run": {"steps": number}}
-  snapshot.save(checkpointer, number, state, more, score=score, say=setup.console.print)
 
 
 def end(params, setup: Setup) -> dict[str, float]:

@@ -100,7 +100,7 @@ def test_a_second_start_does_nothing_and_says_so(finished, base, capsys):
 @pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_as_one_that_was_not(finished, base, patch, tmp_path):
   """While answers are sampled, in the first reward model, and in the second."""
-  folder, save = tmp_path / "killed", prefer.save
+  folder, learn = tmp_path / "killed", prefer.learn
   deaths = iter(["shard", "helpful", "safety", "never"])
   now = next(deaths)
 
@@ -109,14 +109,14 @@ def test_a_run_killed_again_and_again_ends_as_one_that_was_not(finished, base, p
       raise runs.Killed
     return people.draw(model, asked, *rest)
 
-  def until(checkpointer, state, number, setup, score):
+  def until(state, setup, number):
     if now == setup.kind and number == setup.total:
       raise runs.Killed
-    save(checkpointer, state, number, setup, score)
+    return learn(state, setup, number)
 
   with patch.context() as context:
     context.setattr(collect, "draw", draw)
-    context.setattr(prefer, "save", until)
+    context.setattr(prefer, "learn", until)
     while now != "never":
       with pytest.raises(runs.Killed):
         preference.main(config(base), folder)

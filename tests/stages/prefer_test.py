@@ -142,15 +142,15 @@ def test_a_finished_one_is_left_alone(trained):
 
 @pytest.mark.slow
 def test_a_killed_one_continues_as_if_nothing_had_been(trained, patch, tmp_path):
-  folder, save = tmp_path / "killed" / "helpful", prefer.save
+  folder, save = tmp_path / "killed" / "helpful", imitate.save
 
-  def until(checkpointer, state, number, *rest):
+  def until(checkpointer, state, number, **rest):
     if number == 20:
       raise runs.Killed
-    save(checkpointer, state, number, *rest)
+    save(checkpointer, state, number, **rest)
 
   with patch.context() as context:
-    context.setattr(prefer, "save", until)
+    context.setattr(imitate, "save", until)
     with pytest.raises(runs.Killed):
       make("helpful", folder)
   assert lineage.finished(folder) is None
