@@ -1,4 +1,4 @@
-"""The ablations: one question each, arms that differ in one thing, three seeds.
+"""The ablations: one question each, arms that differ in what they are called by, three seeds.
 
   python -m experiments.sweep --config=configs/ablations.py:clip,pipeline=runs/r1-{seed} \
     --workdir=runs/ablations/clip
@@ -12,6 +12,7 @@ import ml_collections
 from configs import common
 
 ZERO = "tiny,model={pipeline}/base,seed={seed}"
+COLD = "tiny,model={pipeline}/cold_start,seed={seed}"
 STUDENT = "tiny,model={pipeline}/student_base,seed={seed}"
 BOTH = {"data__languages": (("en", 0.6), ("zh", 0.4))}
 TRAINED = ("greedy", "accuracy", "length", "consistency", "updates_to", "trained", "sampled")
@@ -105,8 +106,18 @@ def student() -> dict:
 
 
 def cold_start() -> dict:
-  """RL from the base and from the cold start's model: how soon is it right?"""
-  return {"base": stage("r1_zero"), "cold_start": stage("reasoning_rl")}
+  """RL from the base and from the cold start's model: how soon is it right?
+
+  With R1-Zero's recipe but for what the form of the cold start's answers needs, and with the
+  recipe that its own stage has.
+  """
+  form = {"reward__mode": "boxed", "rl__limit": ((0, 136),), "grpo__max_tokens": 136}
+  form |= {"batch__row_tokens": 256, "sampler__cache_tokens": 28_672, "rl__rollouts": 16}
+  return {
+    "base": stage("r1_zero"),
+    "cold_start": arm("r1_zero", COLD, "boxed", **BOTH, **form),
+    "cold_start_own": stage("reasoning_rl"),
+  }
 
 
 def preference() -> dict:

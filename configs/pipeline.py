@@ -35,7 +35,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     ("student", "distill", "boxed"),
   )
   c.rival = "Dev3"  # whom the others' helpfulness is compared with
-  c.stages = (*stages(size, a.seed), *evaluations(size, a.seed, c.rows))
+  c.stages = (*stages(size, a.seed), *evaluations(size, c.rows))
   return c
 
 
@@ -57,10 +57,12 @@ def stages(size: str, seed: int) -> tuple:
   )
 
 
-def evaluations(size: str, seed: int, rows: tuple) -> tuple:
-  """Every model of the table on the same questions."""
-  own = f"{size},seed={seed}"
+def evaluations(size: str, rows: tuple) -> tuple:
+  """Every model of the table on the same questions, whatever the seed that it was trained with.
+
+  The cold start and the harvest index just these, so that nothing like them is learned from.
+  """
   return tuple(
-    (f"eval_{name}", "evaluate", f"{own},mode={mode},model={{{name}}}", ())
+    (f"eval_{name}", "evaluate", f"{size},mode={mode},model={{{name}}}", ())
     for _, name, mode in rows
   )

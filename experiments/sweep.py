@@ -11,6 +11,7 @@ the arm that changes nothing is the stage of `experiments.pipeline` itself.
 import concurrent.futures
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import queue
@@ -22,7 +23,7 @@ import time
 import rich.console
 
 from r1.report import interval
-from r1.train import metrics, run
+from r1.train import lineage, metrics, run
 
 DONE = "evaluation.json"
 
@@ -125,6 +126,11 @@ def tokens(lines: list[dict], what: str, part: str) -> float:
   return sum(line[rate] * line[seconds] for line in lines if rate in line) / 1e6
 
 
+def plain(values: dict[str, float]) -> dict[str, float | None]:
+  """As JSON has them: None for what never came about."""
+  return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+
 def table(config, found: list[tuple[Run, dict[str, float]]]) -> str:
   """Markdown: a row for each arm, its metrics as mean ± 95 % interval over the seeds."""
   lines = ["| arm | " + " | ".join(config.metrics) + " | seeds |"]
@@ -144,10 +150,16 @@ def check(config, every: list[Run], cores: list[int]) -> None:
   if not 1 <= config.lanes <= len(cores):
     raise ValueError(f"lanes={config.lanes}: wanted 1 to {len(cores)}, the cores of this process")
   for one in every:
+    who = f"arm {one.arm}, seed {one.seed}: "
     if not one.commands and not (one.asked / DONE).exists():
       raise ValueError(
-        f"arm {one.arm}, seed {one.seed}: {one.asked} has no {DONE}; run experiments.pipeline with "
-        "that seed first, or name its workdir with pipeline="
+        f"{who}{one.asked} has no {DONE}; run experiments.pipeline with that seed first, or name "
+        "its workdir with pipeline="
+      )
+    if lines := [*lineage.changed(one.trained), *lineage.changed(one.asked)]:
+      raise ValueError(
+        f"{who}what it came from has changed since; remove {one.trained} and {one.asked}, or give "
+        "another --workdir:\n  " + "\n  ".join(lines)
       )
 
 
@@ -161,10 +173,15 @@ def main(config, folder: pathlib.Path) -> None:
   again = {"arms": config.arms, "pipeline": config.pipeline}  # more seeds may come
   run.claim(folder, "sweep", again)
   with concurrent.futures.ThreadPoolExecutor(config.lanes) as lanes:
-    for waiting in [lanes.submit(go, one, cores, console) for one in every]:
-      waiting.result()
+    waiting = [lanes.submit(go, one, cores, console) for one in every]
+    concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_EXCEPTION)
+    lanes.shutdown(cancel_futures=True)  # after an error the others do not begin
+    for each in waiting:
+      if not each.cancelled():
+        each.result()
   found = [(one, numbers(one, config.reach)) for one in every]
-  run.note(folder / "table.json", {f"{one.arm}-{one.seed}": values for one, values in found})
+  told = {f"{one.arm}-{one.seed}": plain(values) for one, values in found}
+  run.note(folder / "table.json", told)
   (folder / "table.md").write_text(table(config, found))
   console.print((folder / "table.md").read_text(), markup=False, soft_wrap=True)
 

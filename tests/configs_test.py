@@ -263,3 +263,16 @@ def test_every_entry_of_the_sweep_is_accepted_by_the_experiment(changes):
 if __name__ == "__main__":
   for stem, name in GOLDEN:
     (ROOT / "tests" / "golden" / f"{stem}_{name}.txt").write_text(text(stem, name))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_stages_that_collect_index_the_questions_that_the_pipeline_asks(seed):
+  stages = importlib.import_module("configs.pipeline").get_config(f"tiny,seed={seed}").stages
+  asked = {
+    str(importlib.import_module("configs.evaluate").get_config(argument.split(",model=")[0]).suite)
+    for _, experiment, argument, _ in stages
+    if experiment == "evaluate"
+  }
+  for stem in ("cold_start", "harvest"):
+    recipe = importlib.import_module(f"configs.{stem}").get_config(f"tiny,seed={seed}")
+    assert asked == {str(recipe.suite)}

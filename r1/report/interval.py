@@ -24,6 +24,14 @@ def mean_and_half_width(values: Sequence[float]) -> tuple[float, float]:
 
 
 def text(values: Sequence[float], digits: int = 3) -> str:
-  """ "0.912 ± 0.034", and the mean alone of a single seed."""
+  """ "0.912 ± 0.034", the mean alone of a single seed, and what there is where some are not finite.
+
+  inf stands for what never came about: "never", or "2 of 3: 12.000, 20.000".
+  """
+  there = [value for value in values if math.isfinite(value)]
+  if not there:
+    return "never"
+  if len(there) < len(values):
+    return f"{len(there)} of {len(values)}: " + ", ".join(f"{value:.{digits}f}" for value in there)
   mean, half = mean_and_half_width(values)
   return f"{mean:.{digits}f}" + ("" if math.isinf(half) else f" ± {half:.{digits}f}")

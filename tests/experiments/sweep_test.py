@@ -2,6 +2,7 @@
 
 import json
 import queue
+import time
 
 import pytest
 import rich.console
@@ -105,6 +106,46 @@ def test_the_table_has_means_and_intervals_over_the_seeds(tmp_path):
     "| 10 | 0.905 ± 0.064 | 16.000 ± 0.000 | 0, 1 |",
     "| 0.2 | 0.905 ± 0.064 | 16.000 ± 0.000 | 0, 1 |",
   ]
+
+
+def test_a_seed_that_never_comes_so_far_has_its_place_in_the_table(tmp_path):
+  made = config(metrics=("updates_to",), pipeline=str(tmp_path / "r1-{seed}"))
+  found = []
+  for one in sweep.runs(made, tmp_path):
+    evaluated(one, [0.9 * one.seed] * 3, 0.5)
+    found.append((one, sweep.numbers(one, made.reach)))
+  assert sweep.table(made, found).splitlines()[2] == "| 10 | 1 of 2: 12.000 | 0, 1 |"
+  assert sweep.plain(found[0][1])["updates_to"] is None
+
+
+def test_an_arm_whose_parents_have_changed_is_not_taken_for_one_of_now(tmp_path):
+  made = config(pipeline=str(tmp_path / "r1-{seed}"), seeds=(0,))
+  for one in sweep.runs(made, tmp_path / "sweep"):
+    evaluated(one, [0.5], 0.5)
+  parent = tmp_path / "parent.txt"
+  parent.write_text("new")
+  record = {"parents": {str(parent): "old"}}
+  (one.trained / "lineage.json").write_text(json.dumps(record))
+  with pytest.raises(ValueError, match=r"arm 0.2, seed 0: (.|\n)*parent.txt was old"):
+    sweep.main(made, tmp_path / "sweep")
+
+
+def test_after_an_error_no_other_run_begins(tmp_path, monkeypatch):
+  begun = []
+
+  def go(one, cores, console):
+    begun.append(one.arm)
+    time.sleep(0.5 * (len(begun) - 1))  # so that the error is seen while the second one runs
+    raise RuntimeError("broken")
+
+  made = config(pipeline=str(tmp_path / "r1-{seed}"))
+  for one in sweep.runs(made, tmp_path / "sweep"):
+    if not one.commands:
+      evaluated(one, [0.5], 0.5)
+  monkeypatch.setattr(sweep, "go", go)
+  with pytest.raises(RuntimeError, match="broken"):
+    sweep.main(made, tmp_path / "other")
+  assert len(begun) <= 2
 
 
 def test_what_is_there_is_not_run_again(tmp_path):
