@@ -63,7 +63,7 @@ def report(config, every: list[chain.Link], root: pathlib.Path, console) -> None
   valid = {label for label, home in homes if lineage.finished(home) and not lineage.changed(home)}
   rows = stage_table.rows(homes, config.rival, valid)
   run.put(root / "table.json", json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
-  run.put(root / "table.md", stage_table.page(rows, config.rival))
+  run.put(root / "table.md", stage_table.page(rows, config.rival, stage_table.cell))
   if any(rows.values()):
     console.print(stage_table.build(rows, config.rival))
   for name in ("table.md", "table.json", "lineage.md", "lineage.json"):

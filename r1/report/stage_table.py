@@ -6,7 +6,8 @@ more helpful than a rival's is computed here, of both models' answers to the sam
 
 import json
 import pathlib
-from collections.abc import Collection, Mapping, Sequence
+import statistics
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import rich.table
 
@@ -61,7 +62,7 @@ def read_answers(home: pathlib.Path) -> list[dict]:
   return [json.loads(line) for line in text.split("\n")[:-1]]  # a text may hold U+2028
 
 
-def columns(found: Mapping[str, Mapping[str, Number]], rival: str) -> dict[str, str]:
+def columns(found: Mapping[str, Mapping], rival: str) -> dict[str, str]:
   """{number: heading} of those that some model has; difficulties stand behind the accuracy."""
   there = {name for row in found.values() for name in row}
   terms = sorted(name for name in there if name.startswith("accuracy/"))
@@ -81,12 +82,39 @@ def cell(row: Mapping[str, Number], name: str) -> str:
   return f"{mean:.1f} ± {error:.1f}" if name == "length" else f"{mean:.3f} ± {error:.3f}"
 
 
-def page(found: Mapping[str, Mapping[str, Number]], rival: str) -> str:
-  """Markdown: a row for each model."""
+def spread(row: Mapping[str, Sequence[float]], name: str) -> str:
+  """The median of several seeds with the least and the greatest; a dash where there is none."""
+  if name not in row:
+    return "–"
+  digits = 1 if name == "length" else 3
+  each = statistics.median(row[name]), min(row[name]), max(row[name])
+  return "{:.{d}f} ({:.{d}f}–{:.{d}f})".format(*each, d=digits)
+
+
+def together(tables: Sequence[Mapping[str, Mapping[str, Number]]]) -> dict[str, dict[str, list]]:
+  """{model: {number: its means by seed}} of the tables of several seeds.
+
+  Raises ValueError where they do not have the same models with the same numbers.
+  """
+  kinds = [{label: sorted(row) for label, row in table.items()} for table in tables]
+  for i, kind in enumerate(kinds):
+    for label in kind.keys() | kinds[0].keys():
+      if kind.get(label) != kinds[0].get(label):
+        raise ValueError(
+          f"table {i + 1} and table 1 differ in what they have of {label!r}; let every pipeline end"
+        )
+  return {
+    label: {name: [table[label][name][0] for table in tables] for name in row}
+    for label, row in tables[0].items()
+  }
+
+
+def page(found: Mapping[str, Mapping], rival: str, write: Callable[[Mapping, str], str]) -> str:
+  """Markdown: a row for each model. write: `cell` or `spread`."""
   names = columns(found, rival)
   lines = ["| model | " + " | ".join(names.values()) + " |", "| --- " * (len(names) + 1) + "|"]
   for label, row in found.items():
-    lines.append(f"| {label} | " + " | ".join(cell(row, name) for name in names) + " |")
+    lines.append(f"| {label} | " + " | ".join(write(row, name) for name in names) + " |")
   return "\n".join(lines) + "\n"
 
 

@@ -68,7 +68,8 @@ def test_answers_to_unseen_rules_are_compared_apart(tmp_path):
 
 
 def test_the_page_has_a_row_for_each_model_and_a_dash_for_what_is_missing(homes):
-  lines = stage_table.page(stage_table.rows(homes, "Dev3", {"R1", "Dev3"}), "Dev3").splitlines()
+  found = stage_table.rows(homes, "Dev3", {"R1", "Dev3"})
+  lines = stage_table.page(found, "Dev3", stage_table.cell).splitlines()
   assert lines[0] == "| model | accuracy, greedy | 4 numbers | tokens | wins against Dev3 |"
   assert lines[2] == "| base | – | – | – | – |"
   assert lines[4] == "| R1 | 1.000 ± 0.000 | – | 30.2 ± 1.5 | 0.875 ± 0.125 |"
@@ -81,3 +82,15 @@ def test_a_terminal_shows_a_column_for_each_model(homes):
   assert "Dev3" in text
   assert "0.875" in text
   assert "±" not in text
+
+
+def test_tables_of_several_seeds_are_medians_with_the_least_and_the_greatest():
+  tables = [{"R1": {"greedy": [mean, 0.01], "length": [10 * mean, 1]}} for mean in (0.9, 0.5, 0.8)]
+  lines = stage_table.page(stage_table.together(tables), "Dev3", stage_table.spread).splitlines()
+  assert lines[2:] == ["| R1 | 0.800 (0.500–0.900) | 8.0 (5.0–9.0) |"]
+
+
+def test_a_seed_without_some_number_is_refused():
+  tables = [{"R1": {"greedy": [0.9, 0.01]}}, {"R1": {}}]
+  with pytest.raises(ValueError, match="table 2 and table 1 differ in what they have of 'R1'"):
+    stage_table.together(tables)
