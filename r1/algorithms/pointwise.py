@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from r1 import dims
-from r1.algorithms import ends
+from r1.algorithms import ends, grpo
 
 SIDES = 1
 
@@ -17,11 +17,12 @@ def loss(value_BL, batch: ends.EndsBatch):
   """(-sum(weight log sigmoid(side s)) in nats, metrics) of a micro-batch of labelled responses.
 
   side is +1 for safe, -1 for unsafe. The weights are normalised over the whole optimiser step, so
-  micro-batches add. Metrics are sums over `count` responses. A score of 0 is half right.
+  micro-batches add. Metrics are sums over `count` responses. A score of 0 is half right. What
+  stands at other places than a response's last reaches neither loss nor gradient.
   """
   dims.check(value_BL=value_BL, **vars(batch))
   live_BL = batch.weight_BL > 0
-  logit_BL = batch.side_BL * value_BL
+  logit_BL = batch.side_BL * grpo.scored(value_BL, live_BL)
   right_BL = jnp.where(logit_BL == 0, 0.5, logit_BL > 0)
   metrics = {
     "sum": {

@@ -83,8 +83,8 @@ def read(text: str | None) -> int | None:
 
   A text with two different verdicts says nothing.
   """
-  said = set(MARK.findall(text or ""))
-  return VERDICTS.get(said.pop().strip()) if len(said) == 1 else None
+  said = {mark.strip() for mark in MARK.findall(text or "")}
+  return VERDICTS.get(said.pop()) if len(said) == 1 else None
 
 
 def orders(name: str, cfg: JudgeConfig) -> list[bool]:

@@ -39,6 +39,19 @@ def test_the_gradient_by_hand_moves_last_tokens_alone():
   np.testing.assert_allclose(gradient, want_BL, atol=1e-7)
 
 
+@pytest.mark.parametrize("junk", [np.nan, np.inf, -np.inf])
+def test_scores_at_other_places_cannot_reach_loss_gradient_or_metrics(junk):
+  """Padding and all tokens but a response's last; 0 times NaN would be NaN."""
+  made = batch([pairs.labelled(3, 1), pairs.labelled(4, -1)])
+  live_BL = np.asarray(made.weight_BL) > 0
+  assert 0 < live_BL.sum() < live_BL.size
+  outcome = jax.value_and_grad(lambda v: pointwise.loss(v, made), has_aux=True)
+  clean, dirty = (outcome(jnp.asarray(np.where(live_BL, 0.5, x), jnp.float32)) for x in (0, junk))
+  jax.tree.map(np.testing.assert_array_equal, dirty, clean)
+  assert (np.asarray(dirty[1])[~live_BL] == 0).all()
+  assert np.asarray(dirty[1])[live_BL].all()
+
+
 def test_a_new_scalar_head_is_half_right_and_costs_log_two():
   cfg = tiny.config(scalar=True)
   params = tiny.params(cfg) | {"scalar_D": jnp.zeros(cfg.D)}

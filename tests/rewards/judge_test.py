@@ -88,7 +88,12 @@ def test_nonsense_is_no_verdict(text):
 @pytest.mark.parametrize(("said", "value"), judge.VERDICTS.items())
 def test_the_five_verdicts_are_read_at_the_end_of_a_text(said, value):
   assert judge.read(f"My answer: yes.\nA is ... [[{said}]]") == value
-  assert judge.read(f"[[{said}]], so [[ {said} ]]".replace(" ", "")) == value
+
+
+def test_a_verdict_said_twice_is_one_whatever_the_spaces_in_its_brackets():
+  assert judge.read("[[ A>B ]]") == 1
+  assert judge.read("[[A>B]], I mean [[ A>B ]]") == 1
+  assert judge.read("[[ A>B ]], I mean [[ B>A ]]") is None
 
 
 def test_lost_votes_are_counted_and_their_pairs_dropped():
