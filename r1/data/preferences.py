@@ -15,6 +15,7 @@ from typing import TypeVar
 from r1.data import rows
 
 SAFE, UNSAFE = "safe", "unsafe"
+ANSWERS = ("chosen", "rejected", "response")  # which may be blank: a policy may say nothing
 WANTED = "an object with 'prompt', and 'chosen' and 'rejected', or 'response' and 'label'"
 
 
@@ -79,7 +80,9 @@ def _record(row: dict) -> Pair | Labelled:
   for name, field in fields.items():
     if name not in row and field.default is dataclasses.MISSING:
       raise ValueError(f"no {name!r}; wanted {WANTED}")
-    if field.type is str and not (isinstance(row[name], str) and row[name].strip()):
+    if field.type is not str:
+      continue
+    if not isinstance(row[name], str) or not (row[name].strip() or name in ANSWERS):
       raise ValueError(f"{name} is {row[name]!r}, wanted a text in quotes")
   if not isinstance(row.get("unseen", False), bool):
     raise ValueError(f"unseen is {row['unseen']!r}, wanted true or false")

@@ -1,5 +1,6 @@
 """Pairs and labels: read whole or refused by line, held out by prompt, balanced in length."""
 
+import dataclasses
 import json
 
 import pytest
@@ -38,6 +39,7 @@ def test_ids_are_the_lines_where_none_are_given(tmp_path):
     ({"prompt": "q", "response": "a"}, "no 'label'"),
     ({"prompt": "q", "response": "a", "label": "fine"}, "label='fine': wanted safe or unsafe"),
     ({"prompt": "q", "chosen": "a", "rejected": 3}, "rejected is 3, wanted a text"),
+    ({"prompt": "q", "response": "a", "label": " "}, "label is ' ', wanted a text"),
     ({"prompt": " ", "chosen": "a", "rejected": "b"}, "prompt is ' ', wanted a text"),
     ({"prompt": "q", "chosen": "a", "rejected": "b", "score": 1}, r"unknown keys \['score'\]"),
     ({"prompt": "q", "response": "a", "label": "safe", "unseen": 1}, "unseen is 1"),
@@ -49,6 +51,16 @@ def test_a_broken_line_is_told_by_file_and_line(tmp_path, row, message):
   path.write_text("\n" + json.dumps(row) + "\n")
   with pytest.raises(ValueError, match=f"bad.jsonl:2: {message}"):
     preferences.load(path)
+
+
+def test_a_policy_may_say_nothing(tmp_path):
+  """Its end token came first: a judge has seen that answer, and a label is due to it."""
+  records = [dataclasses.replace(pair(1), rejected=" "), dataclasses.replace(pair(2), chosen="")]
+  silent = dataclasses.replace(label(1), response="")
+  preferences.write(tmp_path / "all.jsonl", [*records, silent])
+  found = preferences.load(tmp_path / "all.jsonl")
+  assert found == (records, [silent])
+  assert preferences.digest(found[0]) == preferences.digest(records)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
