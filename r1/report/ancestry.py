@@ -39,13 +39,17 @@ def stages(graph: Mapping[str, dict]) -> str:
 
 
 def data(graph: Mapping[str, dict]) -> str:
-  """Every data set with its counts; what was dropped by reason."""
+  """Every data set and every count; what was dropped by reason.
+
+  A part that is counted may be of a data set with another name, and a data set need no counts.
+  """
   lines = ["| workdir | data set | digest | kept | dropped |", "| --- | --- | --- | --- | --- |"]
   for name, link in graph.items():
-    for item, digest in link["data"].items():
+    for item in link["data"] | link["counts"]:
       found = link["counts"].get(item, {})
       dropped = ", ".join(f"{n} {reason}" for reason, n in found.get("dropped", {}).items())
-      cells = (name, item, f"`{digest[:SHOWN]}`", str(found.get("kept", "–")), dropped or "–")
+      digest = f"`{link['data'][item][:SHOWN]}`" if item in link["data"] else "–"
+      cells = (name, item, digest, str(found.get("kept", "–")), dropped or "–")
       lines.append("| " + " | ".join(cells) + " |")
   return "\n".join(lines)
 

@@ -61,14 +61,15 @@ def build(workdir: str, lineage: Mapping, numbers: Mapping[str, float]) -> str:
 
 
 def data(lineage: Mapping) -> str:
-  """The table of data sets: digests, and how many items were kept and dropped, by reason."""
+  """The table of data sets and counts: digests, what was kept, and what was dropped by reason."""
   lines = ["| data set | digest | kept | dropped |", "| --- | --- | --- | --- |"]
-  counts = lineage["counts"]
-  for name, digest in lineage["data"].items():
+  digests, counts = lineage["data"], lineage["counts"]
+  for name in digests | counts:
     found = counts.get(name, {})
     dropped = ", ".join(f"{n} {reason}" for reason, n in found.get("dropped", {}).items())
     kept = found.get("kept", "–")
-    lines.append(f"| {name} | `{digest[:SHOWN]}` | {kept} | {dropped or '–'} |")
+    digest = f"`{digests[name][:SHOWN]}`" if name in digests else "–"
+    lines.append(f"| {name} | {digest} | {kept} | {dropped or '–'} |")
   return "\n".join(lines)
 
 

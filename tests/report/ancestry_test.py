@@ -42,3 +42,9 @@ def test_every_data_set_has_its_counts_by_reason():
     "| base | world | `aa` | – | – |",
     "| sft | train | `bb` | 5 | 2 wrong, 1 mixed |",
   ]
+
+
+def test_what_is_counted_under_another_name_than_its_data_set_is_shown_too():
+  counts = {"train": {"kept": 5, "dropped": {}}, "rewritten": {"kept": 6, "dropped": {"wrong": 2}}}
+  lines = ancestry.data({"cold": GRAPH["sft"] | {"counts": counts}}).splitlines()
+  assert lines[2:] == ["| cold | train | `bb` | 5 | – |", "| cold | rewritten | – | 6 | 2 wrong |"]

@@ -25,6 +25,12 @@ def test_a_card_tells_what_made_the_model_and_from_what():
   assert 'from_pretrained("runs/sft/hf")' in text
 
 
+def test_what_is_counted_under_another_name_than_its_data_set_is_shown_too():
+  counts = LINEAGE["counts"] | {"rewritten": {"kept": 9, "dropped": {"wrong": 4}}}
+  text = card.build("runs/dev1", LINEAGE | {"counts": counts}, {})
+  assert "| held_out | `00` | – | – |\n| rewritten | – | 9 | 4 wrong |" in text
+
+
 def test_numbers_stand_with_their_standard_errors():
   text = card.build("runs/sft", LINEAGE, {"eval/greedy": 0.5, "eval/greedy_se": 0.0125})
   assert "| eval/greedy | 0.5 ± 0.013 |" in text
