@@ -73,13 +73,12 @@ def clip() -> dict:
 def reference() -> dict:
   """A KL reference that stays the base, or that follows the policy.
 
-  The paper's weight of 0.001 is hardly felt in so few updates, so one that is stands beside it.
+  The paper's weight of 0.001 is hardly felt in so few updates, so the two have one that is.
   """
   return {
-    "base": stage("r1_zero"),
-    "every_48": zero(rl__reference_every=48),
-    "base_strong": zero(grpo__kl=0.02),
-    "every_48_strong": zero(grpo__kl=0.02, rl__reference_every=48),
+    "weak": stage("r1_zero"),
+    "base": zero(grpo__kl=0.02),
+    "every_48": zero(grpo__kl=0.02, rl__reference_every=48),
   }
 
 
@@ -94,14 +93,13 @@ def ppo() -> dict:
 def student() -> dict:
   """Distillation against RL on the small model, whose learning rate is swept (table 6).
 
-  32 rollouts: a token that is sampled, scored twice and learned from costs twice what one of a
-  conversation does, so that is about the compute of distillation's three epochs.
+  Twice R1-Zero's rollouts, so that RL has no less compute: the table has the tokens of both.
   """
   given = "data={pipeline}/harvest,teacher={pipeline}/alignment_rl,logits=0.5"
   arms = {"distill": stage("distill")}
   arms["distill_logits"] = arm("distill", f"{STUDENT},{given}", "boxed")
   for rate in (1e-4, 3e-4, 6e-4):
-    arms[f"rl_{rate:g}"] = zero(STUDENT, optimizer__learning_rate=rate, rl__rollouts=32)
+    arms[f"rl_{rate:g}"] = zero(STUDENT, optimizer__learning_rate=rate, rl__rollouts=96)
   return arms
 
 
