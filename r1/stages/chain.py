@@ -76,8 +76,9 @@ def parents(link: Link) -> list[str]:
 
 
 def settings(link: Link, root: pathlib.Path) -> list[str]:
-  """Its --config arguments."""
-  argument = PLACE.sub(lambda found: str(root / found[1]), link.argument)
+  """Its --config arguments. Parents have their whole names, however the root is spelled."""
+  home = root.resolve()
+  argument = PLACE.sub(lambda found: str(home / found[1]), link.argument)
   config = f"--config=configs/{link.experiment}.py:{argument}"
   return [config, *(f"--config.{name}={value}" for name, value in link.overrides)]
 
@@ -129,7 +130,8 @@ def graph(every: Sequence[Link], root: pathlib.Path) -> dict[str, dict]:
 
   Parents that are links have their names, so that the graph is the same wherever the folder lies.
   """
-  homes = {str(root / link.name): link.name for link in every}
+  home = root.resolve()
+  homes = {str(home / link.name): link.name for link in every}
   found = {}
   for link in every:
     record = lineage.read(root / link.name)

@@ -34,7 +34,7 @@ def test_a_link_s_command_is_what_a_user_types(root):
   assert chain.command(TWO, root)[1:] == [
     "-m",
     "experiments.fake",
-    "--config=configs/fake.py:seed=2,model=runs/one",
+    f"--config=configs/fake.py:seed=2,model={root.resolve()}/one",
     "--config.scale=3",
     "--workdir=runs/two",
   ]
@@ -107,7 +107,19 @@ def test_another_parent_makes_what_is_there_stale_and_the_same_made_again_does_n
   assert chain.state(TWO, root).done
   lineage.finish(root / "one", {"model": "another"})
   (line,) = chain.state(TWO, root).stale
-  assert line == "runs/one was digest of 1, is another"
+  assert line == f"{root.resolve()}/one was digest of 1, is another"
+
+
+def test_a_folder_is_the_same_however_it_is_spelled(root, tmp_path):
+  make(ONE, root)
+  make(TWO, root)
+  (tmp_path / "link").symlink_to(root.resolve())
+  spelled = [root.resolve(), tmp_path / "runs" / ".." / "runs", tmp_path / "link"]
+  for other in spelled:
+    assert chain.state(TWO, other).done
+    assert chain.graph([ONE, TWO], other) == chain.graph([ONE, TWO], root)
+  given = chain.settings(TWO, root.resolve())
+  assert given[0] == f"--config=configs/fake.py:seed=2,model={tmp_path}/runs/one", "as it was given"
 
 
 def test_a_setting_that_there_is_not_is_refused_before_anything_runs(root):
