@@ -109,17 +109,22 @@ def gather(
     labels = label(answer("safety", ask("safety", cfg), cfg.harmful_answers))
     dropped |= {pair.id: LENGTHS for pair in tilted}
     found = Opinions(pairs=pairs, labels=labels, dropped=dropped, missing=missing)
-  check(found, cfg.file or "the policy's answers")
+  check(found, cfg.file or "the policy's answers", cfg.share)
   return found
 
 
-def check(found: Opinions, where: str) -> None:
-  """Raises ValueError where a reward model would have nothing to learn from."""
+def check(found: Opinions, where: str, share: float) -> None:
+  """Raises ValueError where a reward model would have nothing to learn from.
+
+  share: of the prompts, held out.
+  """
   if not found.pairs:
     reasons = collections.Counter(found.dropped.values())
     table = "".join(f"\n  {count:6,} {reason}" for reason, count in reasons.most_common())
     raise ValueError(f"{where}: no pair is left of {len(found.dropped):,}{table}")
   preferences.check_classes(found.labels, where)
+  train, _ = preferences.hold_out(found.labels, share)
+  preferences.check_classes(train, f"{where}, but for what is held out")
 
 
 def ask(kind: str, cfg: OpinionConfig) -> list[records.Question]:

@@ -119,6 +119,24 @@ def test_answers_that_are_all_safe_are_refused():
     gather(answer=answer)
 
 
+def test_both_classes_must_be_left_when_some_prompts_are_held_out(found):
+  """Forty safe answers and an unsafe one, which nothing is learned from: one class is left."""
+  label = lambda i, said: preferences.Labelled(
+    id=f"{i}", prompt=f"q{i}", response="r", label=said, unseen=False
+  )
+  train, held = preferences.hold_out([label(i, "safe") for i in range(40)], 0.2)
+  for chosen, left in ((held[0], len(train)), (train[0], None)):
+    other = dataclasses.replace(chosen, label="unsafe")
+    given = [r for r in (*train, *held) if r is not chosen] + [other]
+    made = dataclasses.replace(found, labels=given)
+    if left is None:
+      opinions.check(made, "own.jsonl", 0.2)
+      continue
+    told = f"own.jsonl, but for what is held out: {left} answers are safe and 0 unsafe"
+    with pytest.raises(ValueError, match=told):
+      opinions.check(made, "own.jsonl", 0.2)
+
+
 def test_people_stand_behind_each_prompt_s_own_answers():
   asked = general.questions(
     "train", count=5, seed=0, kinds=("helpful",), languages=("en",), unseen=False
