@@ -45,12 +45,18 @@ def load(
 ) -> Questions:
   """Questions that the rewards can judge, with training and evaluation apart.
 
-  world: what `split.find` makes questions of where data names no file. say: is told of the first
-  that are left out. Raises ValueError where there are too few.
+  world: what `split.find` makes questions of where data names no file; None for a model of another
+  world, whose general prompts are a file's too. say: is told of the first that are left out. Raises
+  ValueError where there are too few.
   """
   seeds = {"seed": loop.seed, "held_seed": evaluation.seed}
   reasoning, held = split.find(data, world, held=evaluation.questions, **seeds)
   mixed = any(share > 0 for _, share in loop.mixture)
+  if mixed and world is None and not data.general:
+    raise ValueError(
+      f"the mixture {loop.mixture} asks for general prompts, and this config brings no world of "
+      "them: give --config.data.general=FILE"
+    )
   general = split.find_general(data, seed=loop.seed) if mixed else []
   sides, dropped = [], {}
   for side in (reasoning, general, held):

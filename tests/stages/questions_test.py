@@ -1,6 +1,7 @@
 """Which questions a stage has, and which come when."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -19,9 +20,9 @@ DATA = split.DataConfig(
 EVAL = dataclasses.replace(STAGE.eval, questions=4, wide=2)
 
 
-def load(verifier, said, data=DATA, **changes):
+def load(verifier, said, data=DATA, world=tiny.WORLD, **changes):
   given = {"loop": LOOP, "reward": STAGE.reward, "evaluation": EVAL} | changes
-  return questions.load(data, tiny.WORLD, **given, verifier=verifier, say=said.append)
+  return questions.load(data, world, **given, verifier=verifier, say=said.append)
 
 
 def test_training_and_evaluation_share_no_prompt():
@@ -134,3 +135,15 @@ def test_general_prompts_of_the_world_stand_behind_the_reasoning_ones():
       loop=mixed,
       reward=judged,
     )
+
+
+def test_a_model_of_another_world_needs_general_prompts_of_its_own(tmp_path):
+  path = tmp_path / "own.jsonl"
+  rows = [{"prompt": f"what is {i} + 1 ?", "answer": str(i + 1)} for i in range(40)]
+  path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+  data = dataclasses.replace(DATA, questions=str(path), share=0.3, general_count=30)
+  given = {"data": data, "world": None, "evaluation": dataclasses.replace(EVAL, wide=1)}
+  assert load(fakes.Verifier(), [], **given).general == 0, "no mixture asks for any"
+  mixed = dataclasses.replace(LOOP, mixture=((0, 0.0), (8, 0.5)))
+  with pytest.raises(ValueError, match=r"asks for general prompts.*config\.data\.general=FILE"):
+    load(fakes.Verifier(), [], **given, loop=mixed)
