@@ -126,7 +126,7 @@ def test_groups_without_spread_count_unless_sampling_is_dynamic():
   )
 
 
-def test_three_policies_for_truncated_answers_and_their_baselines():
+def test_each_of_three_policies_for_truncated_answers_has_a_baseline_of_its_own():
   # The third answer is right and cut. keep: mean .75; zero: mean .5; mask: mean 2/3 of three.
   reward_QG, cut_QG = np.array([[1.0, 0, 1, 1]]), np.array([[False, False, True, False]])
   want = {

@@ -36,8 +36,8 @@ def test_the_last_tokens_before_the_limit_cost_up_to_one(tokens, value):
   assert shaping.overlong(tokens, 100, 20) == pytest.approx(value)
 
 
-def test_truncation_is_one_of_three_policies_and_this_one_is_soft():
-  """A cut answer is never well-formed and has no answer; on top of it the penalty is full."""
+def test_a_truncated_answer_pays_the_soft_penalty_of_length_in_full():
+  """Beside what its policy makes of it (`grpo.truncated`: its reward kept, 0, or masked)."""
   cut = answer("<think>so", tokens=100, truncated=True)
   cfg = dataclasses.replace(OFF, overlong=1.0)
   assert shaping.parts([cut], [False], ["q"], cfg) == {"overlong": [-1.0]}

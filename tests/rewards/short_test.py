@@ -79,8 +79,8 @@ def test_a_decimal_is_no_third():
   assert said(short.reward, "1/3", "<answer>0.3333333</answer>") == "wrong"
 
 
-def test_a_cut_thought_is_unparsed_and_not_wrong():
-  """A missing </think> is no wrong answer, and a run may mask it."""
+def test_a_truncated_answer_whose_think_never_closes_is_unparsed_and_not_wrong():
+  """It says nothing false, and a run may keep, zero or mask it."""
   assert said(short.reward, "42", "<think>so it is <answer>42</answer> or") == "unparsed"
 
 

@@ -42,8 +42,11 @@ def once(setup, run, number):
   return run, scored, iteration.note(played, scored, learned, setup, number)
 
 
-def test_a_group_s_baseline_is_of_its_16_answers_and_not_of_its_minibatch_s(made):
-  """Shuffled first, a group's answers lie in different minibatches."""
+def test_advantages_are_of_whole_groups_and_come_before_the_shuffle_into_minibatches(made):
+  """R1 shuffles 8,192 answers of 512 groups over 16 minibatches; here 16 of 4.
+
+  After the shuffle a group's answers lie in different minibatches, where no baseline is theirs.
+  """
   setup, run, seen = made
   _, scored, _ = once(setup, run, 0)
   split = [i for batch in seen.updates for i in batch.question_B]
@@ -87,8 +90,10 @@ def test_rewards_are_added_before_they_are_normalised(made):
 
 
 @pytest.mark.parametrize("policy", ["keep", "zero", "mask"])
-def test_answers_that_were_cut_are_graded_or_nothing_or_left_out(monkeypatch, tmp_path, policy):
-  """Sample 1 of each group is cut; its reward is what it is, 0, or in no baseline."""
+def test_a_truncated_answer_keeps_its_reward_or_gets_0_or_is_masked_and_the_baseline_follows(
+  monkeypatch, tmp_path, policy
+):
+  """Sample 1 of each group is cut; masked, it is in no baseline and has no weight in the loss."""
   seen = fakes.watch(monkeypatch, cut=lambda request: request.sample == 1)
   stage = reinforce.read(runs.changed(r1_zero.get_config("tiny"), SMALL))
   stage = dataclasses.replace(stage, grpo=dataclasses.replace(stage.grpo, truncated=policy))
