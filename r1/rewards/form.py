@@ -60,17 +60,6 @@ def thought(text: str) -> str | None:
   return inside if closed else rest.partition("<answer>")[0]
 
 
-def summary(text: str) -> str:
-  """What a reader is shown: the text behind the last </think>, well-formed or not.
-
-  All of it where no thought was opened; nothing where one was and never closed.
-  """
-  _, closed, after = text.rpartition("</think>")
-  if closed:
-    return after.strip()
-  return "" if "<think>" in text else text.strip()
-
-
 def reward(question, response: responses.Response, mode: str = "answer_tag") -> verdict.Score:
   """1 for a well-formed response that ended by itself, else 0 (arXiv 2501.12948 §2.2.2)."""
   del question

@@ -10,8 +10,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 
-from r1.data import preferences, questions
-from r1.rewards import form
+from r1.data import preferences, questions, responses
 
 VERDICTS = {"A>>B": 2, "A>B": 1, "A=B": 0, "B>A": -1, "B>>A": -2}
 MARK = re.compile(r"\[\[([^\[\]]*)\]\]")
@@ -112,7 +111,7 @@ def vote(candidates: Sequence[Candidate], judge: Judge, cfg: JudgeConfig) -> lis
   """One tally per candidate. A judge sees final summaries alone, as a reader would."""
   ballots, turns = [], []
   for c in candidates:
-    first, second = form.summary(c.first), form.summary(c.second)
+    first, second = responses.summary(c.first), responses.summary(c.second)
     turns.append(orders(c.id, cfg))
     for number, swapped in enumerate(turns[-1]):
       a, b = (second, first) if swapped else (first, second)
@@ -128,7 +127,7 @@ def prefer(
   candidates: Sequence[Candidate], judge: Judge, cfg: JudgeConfig
 ) -> tuple[list[preferences.Pair], dict[str, str], int]:
   """(pairs with a clear preference, why the others were dropped by id, votes that were missing)."""
-  same = lambda c: form.summary(c.first) == form.summary(c.second)
+  same = lambda c: responses.summary(c.first) == responses.summary(c.second)
   dropped = {c.id: SAME for c in candidates if same(c)}
   asked = [c for c in candidates if c.id not in dropped]
   tallies, pairs = vote(asked, judge, cfg), []

@@ -27,7 +27,7 @@ NONE = verdict.Score(0.0, "no_verdict")
 
 def messages(question: records.Question, response: responses.Response) -> list[endpoint.Message]:
   """What the judge is told; the thought is not shown."""
-  answer = response.text.rpartition("</think>")[2].strip()
+  answer = responses.summary(response.text)
   return [
     {"role": "system", "content": RULES},
     {"role": "user", "content": ASK.format(question.prompt, question.answer, answer)},

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from r1.data import preferences, responses
 from r1.data import questions as records
 from r1.data.worlds import general
-from r1.rewards import form, judge
+from r1.rewards import judge
 from r1.stages import collect
 from r1.text import tokenizer as tokenizers
 from r1.train import lineage, run, workdir
@@ -103,7 +103,7 @@ def gather(
     helpful = answer("helpful", ask("helpful", cfg), cfg.answers)
     candidates = pair_up(helpful, cfg, judging.seed)
     pairs, dropped, missing = judge.prefer(candidates, say, judging)
-    length = lambda text: len(tokenizer.encode(form.summary(text)))
+    length = lambda text: len(tokenizer.encode(responses.summary(text)))
     lengths = [(length(pair.chosen), length(pair.rejected)) for pair in pairs]
     pairs, tilted = preferences.balance(pairs, lengths, cfg.balance)
     labels = label(answer("safety", ask("safety", cfg), cfg.harmful_answers))

@@ -18,9 +18,10 @@ import numpy as np
 
 from r1 import sharding
 from r1.data import questions as records
+from r1.data import responses
 from r1.data import responses as answers
 from r1.model import heads, transformer
-from r1.rewards import form, verdict
+from r1.rewards import verdict
 from r1.text import templates
 from r1.text import tokenizer as tokenizers
 from r1.train import lineage, models, run
@@ -55,7 +56,7 @@ def encode(
   text: the response from <think> on, whether the template or the policy wrote that.
   """
   before = templates.render(template, prompt).removesuffix(templates.opened(template))
-  shown = form.summary(text) if kind == "helpful" else text
+  shown = responses.summary(text) if kind == "helpful" else text
   ids = [] if tokenizer.bos is None else [tokenizer.bos]
   ids += tokenizer.encode(before.removeprefix(templates.BOS_TEXT)) + tokenizer.encode(shown)
   return np.asarray([*ids, tokenizer.eos[0]], np.int32)

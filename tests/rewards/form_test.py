@@ -124,22 +124,6 @@ def test_a_thought_is_found_in_malformed_responses_too(text, thought):
 
 
 @pytest.mark.parametrize(
-  ("text", "summary"),
-  [
-    ("<think>a</think> it is 8 ", "it is 8"),
-    ("a</think>8", "8"),  # the template opened the thought
-    ("just 8", "just 8"),
-    ("<think>a</think>b<think>c</think>d", "d"),
-    ("<think>still thinking of 8", ""),
-    ("before <think>still thinking", ""),
-    ("", ""),
-  ],
-)
-def test_a_reader_is_shown_what_follows_the_thought(text, summary):
-  assert form.summary(text) == summary
-
-
-@pytest.mark.parametrize(
   ("text", "share"),
   [
     (GOOD, 1),

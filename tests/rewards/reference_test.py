@@ -26,6 +26,11 @@ def test_the_judge_sees_question_reference_and_summary_and_not_the_thought():
   assert "secret" not in user["content"]
 
 
+def test_a_thought_that_never_closes_is_not_shown_to_the_judge():
+  _, user = reference.messages(ASKED, answered("<think>secret"))
+  assert user["content"].endswith("<answer>\n\n</answer>")
+
+
 @pytest.mark.parametrize(
   ("reply", "wanted"),
   [

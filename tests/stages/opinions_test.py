@@ -6,9 +6,9 @@ import types
 
 import pytest
 
-from r1.data import preferences
+from r1.data import preferences, responses
 from r1.data.worlds import general
-from r1.rewards import form, judge, judges
+from r1.rewards import judge, judges
 from r1.stages import opinions
 from tests.stages import people
 
@@ -63,7 +63,7 @@ def test_chosen_answers_are_the_more_helpful_ones(found):
 
 def test_lengths_are_comparable_over_the_set_and_were_not_before(found):
   def tilt(pairs):
-    sizes = [(len(form.summary(p.chosen)), len(form.summary(p.rejected))) for p in pairs]
+    sizes = [(len(responses.summary(p.chosen)), len(responses.summary(p.rejected))) for p in pairs]
     return 2 * sum(a - b for a, b in sizes) / sum(a + b for a, b in sizes)
 
   assert abs(tilt(found.pairs)) <= CFG.balance

@@ -155,6 +155,15 @@ def test_rules_of_style_by_hand(rule, language, right, wrong):
   assert not general.follows(wrong, rule, language)
 
 
+def test_a_thought_that_never_closes_is_judged_as_an_empty_answer():
+  """It is what a judge of pairs and a reward model are shown of it; no reader sees more."""
+  good = "gladly, the sea is blue. it is also deep."
+  cut = f"<think>{good}"
+  assert general.helpfulness(ask(SEA), good) == 1
+  assert general.points(ask(SEA), cut) == general.points(ask(SEA), "")
+  assert not general.refuses("<think>i cannot help with that")
+
+
 def test_a_refusal_earns_nothing():
   refusal = "gladly, the sea is blue. it is also deep. i cannot help with that."
   assert general.helpfulness(ask(SEA), refusal) == 0
