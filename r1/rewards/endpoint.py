@@ -6,10 +6,13 @@ its place. vLLM, SGLang, llama.cpp and the hosted services all speak this.
 
 import concurrent.futures
 import dataclasses
+import functools
 import http.client
+import io
 import json
 import math
 import os
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -25,9 +28,9 @@ class EndpointConfig:
   """Where the model is and how it is asked.
 
   url: up to /v1, without /chat/completions. model: its name there. key: the environment variable
-  that holds the key, "" for none. temperature, max_tokens: of an answer. seconds: for one try, the
-  whole answer read. tries: of one request; pause_s before the second, doubled with every further
-  one. threads: requests at once.
+  that holds the key, "" for none. temperature, max_tokens: of an answer. seconds: for one try, from
+  its beginning until all of the answer is read, headers included. tries: of one request; pause_s
+  before the second, doubled with every further one. threads: requests at once.
   """
 
   url: str
@@ -119,15 +122,61 @@ def _post(messages: Sequence[Message], cfg: EndpointConfig) -> bytes:
     headers["Authorization"] = f"Bearer {os.environ[cfg.key]}"
   address = f"{cfg.url.rstrip('/')}/chat/completions"
   request = urllib.request.Request(address, json.dumps(body).encode(), headers)
-  end, text = time.monotonic() + cfg.seconds, bytearray()
-  with urllib.request.urlopen(request, timeout=cfg.seconds) as reply:
-    while piece := reply.read1(PIECE):  # what has come, so that a slow drip meets the end too
+  text, opener = bytearray(), _opener(time.monotonic() + cfg.seconds)
+  with opener.open(request, timeout=cfg.seconds) as reply:
+    while piece := reply.read1(PIECE):
       text += piece
       if len(text) > LARGEST:
         raise ValueError(f"a reply of more than {LARGEST} bytes")
-      if time.monotonic() > end:
-        raise TimeoutError(f"no whole reply in {cfg.seconds} s")
   return bytes(text)
+
+
+class _Until(io.RawIOBase):
+  """What a socket brings until a moment of `time.monotonic`, then TimeoutError.
+
+  A socket's own timeout begins anew with every byte, so a slow drip never meets it.
+  """
+
+  def __init__(self, raw: io.RawIOBase, sock: socket.socket, end: float):
+    self._raw, self._sock, self._end = raw, sock, end
+
+  def readable(self) -> bool:
+    return True
+
+  def readinto(self, buffer):
+    left = self._end - time.monotonic()
+    if left <= 0:
+      raise TimeoutError("timed out before the whole reply had come")
+    self._sock.settimeout(left)
+    return self._raw.readinto(buffer)
+
+  def close(self):
+    self._raw.close()
+    super().close()
+
+
+def _opener(end: float) -> urllib.request.OpenerDirector:
+  """Opens addresses whose replies, headers and all, are read until `end` and no longer."""
+
+  class Reply(http.client.HTTPResponse):
+    def __init__(self, sock, *args, **kwargs):
+      super().__init__(sock, *args, **kwargs)
+      self.fp = io.BufferedReader(_Until(self.fp.detach(), sock, end))
+
+  def connect(kind, *args, **kwargs):
+    connection = kind(*args, **kwargs)
+    connection.response_class = Reply
+    return connection
+
+  class Plain(urllib.request.HTTPHandler):
+    def http_open(self, req):
+      return self.do_open(functools.partial(connect, http.client.HTTPConnection), req)
+
+  class Encrypted(urllib.request.HTTPSHandler):
+    def https_open(self, req):
+      return self.do_open(functools.partial(connect, http.client.HTTPSConnection), req)
+
+  return urllib.request.build_opener(Plain, Encrypted)
 
 
 def _content(reply: bytes) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import http.server
 import json
+import socketserver
 import threading
 
 
@@ -43,3 +44,21 @@ def serving(answer):
   finally:
     server.shutdown()
     server.server_close()
+
+
+@contextlib.contextmanager
+def listening(talk):
+  """The URL of a server that leaves every connection to talk(socket), until the client goes."""
+
+  class Handler(socketserver.BaseRequestHandler):
+    def handle(self):
+      with contextlib.suppress(OSError):
+        talk(self.request)
+
+  with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+      yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+    finally:
+      server.shutdown()
