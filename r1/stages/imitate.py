@@ -11,7 +11,7 @@ import functools
 import math
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import rich.console
@@ -40,7 +40,9 @@ from r1.train import state as states
 from r1.train import step as steps
 from r1.train import workdir as workdirs
 
-OVERLONG = "longer than a row or the model's context"  # a reason to drop a conversation
+# Reasons why a conversation is not used.
+OVERLONG = "longer than a row or the model's context"
+SPARE = "held out beyond eval_conversations"
 TOLD = 20  # lines that a run writes about its updates
 
 
@@ -159,6 +161,18 @@ def find_learner(config, cfg: sft.SftConfig, at: Session) -> Learner:
   return plain(*find_model(config, cfg, at))
 
 
+def counted(data: Data, train: Sequence, held: Sequence, *, shown: int) -> dict[str, dict]:
+  """The counts of what is learned and looked at: kept and dropped are all that the digests are of.
+
+  train, held: what fits of the conversations, of those held out among the first `shown`.
+  """
+  spare = [SPARE] * (len(data.held) - shown)
+  return {
+    "train": lineage.count(len(train), [OVERLONG] * (len(data.train) - len(train))),
+    "held_out": lineage.count(len(held), [OVERLONG] * (shown - len(held)) + spare),
+  }
+
+
 def build(
   stage: str, config, cfg, data: Data, folder: pathlib.Path, at: Session, find=find_learner
 ):
@@ -176,10 +190,7 @@ def build(
   held = tokenize(shown, "held-out conversations", model, cfg, at.console)
   total = sft.total_steps(cfg, len(train))
   opt = optimizer.OptimizerConfig(**config.optimizer, steps=total)
-  counts = data.counts | {
-    name: lineage.count(len(fit), [OVERLONG] * (len(given) - len(fit)))
-    for name, given, fit in (("train", data.train, train), ("held_out", shown, held))
-  }
+  counts = data.counts | counted(data, train, held, shown=len(shown))
   lineage.begin(folder, stage, learner.parents | data.parents, digest, counts)
   workdirs.describe(folder, model.cfg, model.tokenizer)
   trained, frozen = lora.split(model.params)

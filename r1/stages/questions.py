@@ -11,7 +11,7 @@ from r1.data import split
 from r1.data.worlds import arithmetic
 from r1.evals import held_out
 from r1.rewards import accuracy, combine
-from r1.train import rl
+from r1.train import lineage, rl
 
 GENERAL = (2,)  # the stream of their order, beside those of `iteration`
 
@@ -20,17 +20,26 @@ GENERAL = (2,)  # the stream of their order, beside those of `iteration`
 class Questions:
   """train: reasoning prompts, and behind them `general` general ones. held: of the evaluation.
 
-  dropped: why others were, by id.
+  dropped, dropped_held: why others were, by id, on either side.
   """
 
   train: list[records.Question]
   general: int
   held: list[records.Question]
   dropped: dict[str, str]
+  dropped_held: dict[str, str]
 
   @property
   def reasoning(self) -> int:
     return len(self.train) - self.general
+
+  @property
+  def counts(self) -> dict[str, dict]:
+    """As `lineage.begin` takes them; each is of the questions that its digest is of."""
+    return {
+      "train": lineage.count(len(self.train), self.dropped.values()),
+      "held_out": lineage.count(len(self.held), self.dropped_held.values()),
+    }
 
 
 def load(
@@ -58,19 +67,16 @@ def load(
       "them: give --config.data.general=FILE"
     )
   general = split.find_general(data, seed=loop.seed) if mixed else []
-  sides, dropped = [], {}
-  for side in (reasoning, general, held):
-    kept, faults = combine.gradable(side, reward, verifier)
-    sides.append(kept)
-    dropped |= faults
-  for name, reason in list(dropped.items())[:5]:
+  sides = (combine.gradable(side, reward, verifier) for side in (reasoning, general, held))
+  (reasoning, faults), (general, more), (held, dropped_held) = sides
+  dropped = faults | more
+  for name, reason in list((dropped | dropped_held).items())[:5]:
     say(f"left out: {name}: {reason}")
-  reasoning, general, held = sides
   most = most_asked(loop)
   split.check(reasoning + general, held, questions_per_rollout=most[0], wide=evaluation.wide)
   check(reasoning, "reasoning", most[0])
   check(general, "general", most[1])
-  return Questions(reasoning + general, len(general), held, dropped)
+  return Questions(reasoning + general, len(general), held, dropped, dropped_held)
 
 
 def check(kept: Sequence[records.Question], name: str, most: int) -> None:

@@ -169,9 +169,8 @@ def build(
   judges, more = load_judges(config, stage, model, mesh, rules, console)
   longest = room(stage, model, asked)
   digest = {"train": records.digest(asked.train), "held_out": records.digest(asked.held)}
-  counts = {"train": lineage.count(len(asked.train), asked.dropped.values())}
-  lineage.begin(folder, title.stage, parents | more, digest, counts)
-  run.note(folder / "dropped.json", asked.dropped)
+  lineage.begin(folder, title.stage, parents | more, digest, asked.counts)
+  run.note(folder / "dropped.json", asked.dropped | asked.dropped_held)
   workdirs.describe(folder, model.cfg, model.tokenizer)
   trained, frozen = lora.split(model.params)
   tx = optimizer.make(stage.optimizer, lora.split(transformer.specs(model.cfg))[0])

@@ -24,7 +24,7 @@ def follow(patch, folder, experiment, recipe, arg="paper,model=runs/parent", **c
   config.update_from_flattened_dict(SIZES | {k.replace("__", "."): v for k, v in changes.items()})
   seen = fakes.watch(patch)
   train = fakes.maths(64) + fakes.maths(20, kind="helpful") + fakes.maths(20, kind="safety")
-  asked = questions.Questions(train, 40, [], {})
+  asked = questions.Questions(train, 40, [], {}, {})
   setup = fakes.setup(reinforce.read(config), asked, seen, folder)
   experiment.train(setup, fakes.run())
   assert len(seen.updates) == len(seen.rollouts) * UPDATES

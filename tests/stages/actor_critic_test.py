@@ -54,7 +54,7 @@ def begun(monkeypatch, tmp_path, model):
   trained, frozen = lora.split(model.params)
   tx = optimizer.make(tiny.adam(), lora.split(transformer.specs(model.cfg))[0])
   policy = state.init(trained, tx, jax.tree.map(jax.numpy.copy, frozen))
-  stage, asked = actor_critic.read(config()), questions.Questions(fakes.maths(8), 0, [], {})
+  stage, asked = actor_critic.read(config()), questions.Questions(fakes.maths(8), 0, [], {}, {})
   setup = fakes.setup(stage, asked, fakes.Seen(), tmp_path)
   setup = dataclasses.replace(setup, model=dataclasses.replace(model, params={}))
   run = reinforce.Run(rollouts=0, state=policy, ref=trained, carried={})

@@ -19,7 +19,7 @@ def test_a_checkpoint_is_written_where_it_is_due_and_after_the_last_rollout(
   stage = reinforce.read(r1_zero.get_config("tiny"))
   loop = dataclasses.replace(stage.rl, rollouts=total, checkpoint_every=every)
   stage = dataclasses.replace(stage, rl=loop)
-  setup = fakes.setup(stage, questions.Questions([], 0, [], {}), seen, tmp_path)
+  setup = fakes.setup(stage, questions.Questions([], 0, [], {}, {}), seen, tmp_path)
   for done in range(1, total + 1):
     course.keep(None, dataclasses.replace(fakes.run(), rollouts=done), {}, setup)
   assert seen.saved == want

@@ -78,6 +78,15 @@ def test_conversations_that_do_not_fit_are_told_with_what_they_are():
   assert "1 of 2 held-out conversations are longer than 64 tokens" in written.getvalue()
 
 
+def test_every_conversation_of_a_digest_is_counted_those_that_are_not_looked_at_too():
+  given = data(held=[made(f"{i} + 2 ?") for i in range(7)])
+  found = imitate.counted(given, train=["tokens"] * 3, held=["tokens"] * 4, shown=5)
+  assert found == {
+    "train": {"kept": 3, "dropped": {imitate.OVERLONG: 1}},
+    "held_out": {"kept": 4, "dropped": {imitate.OVERLONG: 1, imitate.SPARE: 2}},
+  }
+
+
 def test_a_schedule_that_cannot_be_is_refused_before_any_compute(no_compute):
   with pytest.raises(ValueError, match=r"final=2\.0 must be in"):
     imitate.read(tiny_sft.config(optimizer__final=2.0))

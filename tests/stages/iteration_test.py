@@ -29,7 +29,7 @@ def made(monkeypatch, tmp_path):
   """(setup, run, what was seen) of rollouts of 4 x 4 answers and 4 updates."""
   seen = fakes.watch(monkeypatch)
   stage = reinforce.read(runs.changed(r1_zero.get_config("tiny"), SMALL))
-  asked = questions.Questions(fakes.maths(8), 0, [], {})
+  asked = questions.Questions(fakes.maths(8), 0, [], {}, {})
   return fakes.setup(stage, asked, seen, tmp_path), fakes.run(), seen
 
 
@@ -97,7 +97,7 @@ def test_a_truncated_answer_keeps_its_reward_or_gets_0_or_is_masked_and_the_base
   seen = fakes.watch(monkeypatch, cut=lambda request: request.sample == 1)
   stage = reinforce.read(runs.changed(r1_zero.get_config("tiny"), SMALL))
   stage = dataclasses.replace(stage, grpo=dataclasses.replace(stage.grpo, truncated=policy))
-  asked = questions.Questions(fakes.maths(8), 0, [], {})
+  asked = questions.Questions(fakes.maths(8), 0, [], {}, {})
   _, scored, _ = once(fakes.setup(stage, asked, seen, tmp_path), fakes.run(), 0)
   reward_QG = np.reshape(scored.rewards.total, (4, 4))
   assert reward_QG[:, 1].any(), "the graders judge it all the same"

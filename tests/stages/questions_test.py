@@ -38,8 +38,12 @@ def test_what_no_rule_can_judge_is_left_out_and_told():
 
   found = load(Picky(), said := [])
   assert (len(found.train), len(found.held)) == (10, 2)
-  assert set(found.dropped.values()) == {"cannot be read"}
-  assert len(said) == len(found.dropped) == 4
+  assert set((found.dropped | found.dropped_held).values()) == {"cannot be read"}
+  assert len(said) == len(found.dropped | found.dropped_held) == 4
+  assert found.counts == {
+    "train": {"kept": 10, "dropped": {"cannot be read": 2}},
+    "held_out": {"kept": 2, "dropped": {"cannot be read": 2}},
+  }
   assert said[0] == f"left out: {next(iter(found.dropped))}: cannot be read"
 
 
@@ -88,7 +92,7 @@ def test_general_prompts_come_by_the_mixture_and_reasoning_ones_go_on():
   """Two updates a rollout: half of the questions are general from update 4, a quarter from 8."""
   loop = dataclasses.replace(LOOP, mixture=((0, 0.0), (4, 0.5), (8, 0.25)))
   train = fakes.maths(8) + fakes.maths(6, kind="helpful")
-  given = questions.Questions(train, 6, [], {})
+  given = questions.Questions(train, 6, [], {}, {})
   asked = [questions.pick(given, loop, n, updates=2) for n in range(6)]
   general = [[i for i in chosen if i >= 8] for chosen in asked]
   assert [len(chosen) for chosen in asked] == [4] * 6
