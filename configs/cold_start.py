@@ -68,13 +68,14 @@ def smoke(a) -> dict:
 def small(a) -> dict:
   """A checkpoint of one's own on questions of one's own; sizes for one accelerator."""
   tuned = {key: sft.small(a)[key] for key in ("sft", "optimizer")}
-  return (
-    harvest.small(a) | tuned | {"collect": harvest.small(a)["collect"] | {"template": "r1_zero"}}
-  )
+  collected = harvest.small(a)["collect"] | {"template": "r1_zero"}
+  held = {"share": common.HELD["small"]["conversations"]}
+  return harvest.small(a) | tuned | {"collect": collected} | held
 
 
 def paper(a) -> dict:
   """Thousands of chains of thought; two epochs of the paper's SFT."""
   tuned = {key: sft.paper(a)[key] for key in ("sft", "optimizer")}
   collected = harvest.paper(a)["collect"] | {"template": "r1_zero", "samples": 4}
-  return harvest.paper(a) | tuned | {"collect": collected}
+  held = {"share": common.HELD["paper"]["conversations"]}
+  return harvest.paper(a) | tuned | {"collect": collected} | held

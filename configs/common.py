@@ -10,6 +10,14 @@ ADAM = {"b1": 0.9, "b2": 0.95, "eps": 1e-8, "clip": 1.0}
 ACCELERATOR = {"dtype": "bfloat16", "remat": "layer"}  # the runtime of a model that fills one
 POD = {"fsdp": 64, "tensor": 8}  # the mesh of the paper's model
 
+# The share of a file's prompts that is held out, the same in all recipes of a chain. Both splits go
+# by one checksum of the prompt, so what the questions hold out is no conversation to learn from.
+# And of conversations more is held out, since prompts that are never asked are in no harvest.
+HELD = {
+  "small": {"questions": 0.05, "conversations": 0.07},
+  "paper": {"questions": 0.01, "conversations": 0.02},
+}
+
 
 def parse(arg: str | None, **defaults) -> ml_collections.ConfigDict:
   """`--config=FILE.py:name=value,flag` to settings typed like their defaults.

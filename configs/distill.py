@@ -107,7 +107,7 @@ def smoke(a) -> dict:
 def small(a) -> dict:
   """A checkpoint of one's own on a teacher's conversations; sizes for one accelerator."""
   return {
-    "data": {"share": 0.02},
+    "data": {"share": common.HELD["small"]["conversations"]},
     "sft": {
       "template": "chat",
       "epochs": 2,
@@ -124,7 +124,7 @@ def paper(a) -> dict:
   """The paper's numbers for one student; warm-up, weight decay, clip and the mask are choices."""
   _, rate, student, mesh = STUDENTS[a.student]
   return {
-    "data": {"share": 0.005},
+    "data": {"share": common.HELD["paper"]["conversations"]},
     "student": student,
     "sft": {
       "template": "chat",

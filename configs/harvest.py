@@ -25,7 +25,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
 
 
 def tiny(a) -> ml_collections.ConfigDict:
-  """Two CPU cores: 1,200 problems in two languages with 4 answers each, 1,100 general prompts."""
+  """Two CPU cores: 1,200 problems in two languages with 4 answers each, 820 general prompts."""
   c = ml_collections.ConfigDict()
   c.base = pretrain.get_config(f"tiny,seed={a.seed}")
   c.data = questions() | {"count": 1200, "general_count": 820}
@@ -76,7 +76,7 @@ def selection(mode: str) -> dict:
 
 
 def people() -> dict:
-  """Who answers general prompts: better than the web's people, and checked for harm."""
+  """Who answers general prompts: better than the web's people, though not without faults."""
   people = {"topic": 0.95, "detail": 0.75, "rule": 0.65, "courteous": 0.4, "tidy": 0.9}
   return people | {"refuse_harm": 0.8, "refuse_safe": 0.03, "leak": 0.1}
 
@@ -98,7 +98,7 @@ def small(a) -> dict:
   """A checkpoint of one's own on questions of one's own; sizes for one accelerator."""
   del a
   return {
-    "data": {"general_count": 0, "share": 0.02},
+    "data": {"general_count": 0, "share": common.HELD["small"]["questions"]},
     "collect": {"template": "chat", "samples": 8, "limit": 8192, "shard": 256},
     "filter": {"most": 4, "paragraph": 1000},
     "sampler": {
@@ -115,7 +115,7 @@ def small(a) -> dict:
 def paper(a) -> dict:
   """About 600k answers; how many are sampled of each question is not given, nor the temperature."""
   return small(a) | {
-    "data": {"general_count": 0, "share": 0.001},
+    "data": {"general_count": 0, "share": common.HELD["paper"]["questions"]},
     "collect": {
       "template": "chat",
       "samples": 16,

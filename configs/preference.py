@@ -5,14 +5,17 @@
 
 `model=` is the policy: its answers are judged, and both models are its layers with a scalar head.
 Without it the embedded world's base is. `tiny` samples and trains in two minutes on two CPU cores,
-judged by the world's rules with an error, or by a model at `--config.endpoint.url`. `paper` has the
-paper's numbers; it and `model=MODEL` without a size take `data=FILE`, a JSONL file of pairs
+judged by the world's rules with an error, or by a model at `--config.endpoint.url`, which wants a
+temperature above 0 beside it: at 0 its votes in one order are one vote. `paper` has the paper's
+numbers; it and `model=MODEL` without a size take `data=FILE`, a JSONL file of pairs
 ({"prompt", "chosen", "rejected"}) and labelled answers ({"prompt", "response", "label"}).
 """
 
 import ml_collections
 
 from configs import common, harvest, pretrain, r1_zero
+
+VOTES = 0.7  # the temperature of a judge; at 0 its votes in one order would be one vote
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
@@ -97,6 +100,7 @@ def small(a) -> dict:
   return {
     "data": {"share": 0.05},
     "collect": {"template": "chat"},
+    "endpoint": {"temperature": VOTES},
     "preference": {
       "template": "chat",
       "epochs": 1,
@@ -117,6 +121,7 @@ def paper(_) -> dict:
   return {
     "data": {"share": 0.01},
     "collect": {"template": "chat"},
+    "endpoint": {"temperature": VOTES},
     "sampler": {"slots": 512},
     "preference": {
       "template": "chat",

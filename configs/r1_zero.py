@@ -159,6 +159,7 @@ def shaping(limit: int) -> dict:
 def small(a) -> dict:
   """A checkpoint of one's own on questions such as GSM8K's; sizes for one accelerator."""
   return {
+    "data": {"share": common.HELD["small"]["questions"]},
     "rl": {
       "rollouts": 200,
       "questions_per_rollout": 64,
@@ -204,7 +205,7 @@ def algorithm() -> dict:
 def paper(_) -> dict:
   """The paper's numbers; what it leaves open is chosen as docs/design.md says."""
   return {
-    "data": {"share": 0.01},
+    "data": {"share": common.HELD["paper"]["questions"]},
     "rl": {
       "rollouts": 650,  # 10,400 updates
       "questions_per_rollout": 512,

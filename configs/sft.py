@@ -84,7 +84,7 @@ def smoke(a) -> dict:
 def small(a) -> dict:
   """A checkpoint of one's own on conversations of one's own; sizes for one accelerator."""
   return {
-    "data": {"share": 0.02},
+    "data": {"share": common.HELD["small"]["conversations"]},
     "sft": {
       "template": "chat" if common.is_preset(a.model) else "own",
       "conversations": 64,
@@ -100,7 +100,7 @@ def small(a) -> dict:
 def paper(_) -> dict:
   """The paper's numbers; warm-up, weight decay, clip and the mask are choices."""
   return {
-    "data": {"share": 0.005},
+    "data": {"share": common.HELD["paper"]["conversations"]},
     "sft": {
       "template": "chat",
       "epochs": 2,

@@ -13,8 +13,9 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from configs import common, pretrain, r1_zero
+from configs import common, preference, pretrain, r1_zero
 from r1 import schedule
+from r1.data import conversations, questions
 from r1.model import config as model_config
 from r1.stages import reinforce
 from r1.train import pretrain as pretraining
@@ -97,6 +98,46 @@ def test_the_base_of_the_tiny_recipe_is_a_model_that_its_answers_fit():
   assert max(limit for _, limit in config.rl.limit) < made.context
   assert opt.steps == cfg.steps
   assert 0 < world.test_share < 1
+
+
+ASKED = ("r1_zero", "ppo", "cold_start", "reasoning_rl", "harvest", "alignment_rl")
+
+
+@pytest.mark.parametrize("size", ["tiny", "small", "paper"])
+def test_all_recipes_of_a_chain_hold_out_the_same_questions(size):
+  get = lambda stem: importlib.import_module(f"configs.{stem}").get_config(ARGS[size])
+  assert len({get(stem).data.share for stem in ASKED}) == 1
+
+
+@pytest.mark.parametrize("size", ["small", "paper"])
+def test_what_is_learned_from_answers_to_a_file_was_never_held_out(size):
+  """From one file of questions: RL, harvest and cold start ask, SFT and the students imitate."""
+  get = lambda stem: importlib.import_module(f"configs.{stem}").get_config(ARGS[size])
+  file = [questions.Question(id=str(i), prompt=f"{i} + 1 ?", answer="1") for i in range(5_000)]
+  held = {q.prompt for q in questions.hold_out(file, get("alignment_rl").data.share)[1]}
+  for stem in ASKED:
+    asked, _ = questions.hold_out(file, get(stem).data.share)
+    assert not {q.prompt for q in asked} & held, stem
+  say = lambda role, text: conversations.Message(role, text)
+  answered = lambda given: [
+    conversations.Conversation(messages=(say("user", q.prompt), say("assistant", "1")), origin="")
+    for q in given
+  ]
+  shares = (get("sft").data.share, get("distill").data.share, get("cold_start").share)
+  assert len(set(shares)) == 1
+  learned, _ = conversations.hold_out(answered(file), shares[0])
+  assert not {c.prompt for c in learned} & held, "as many as the questions at least"
+  asked, _ = questions.hold_out(file, get("harvest").data.share)
+  _, looked_at = conversations.hold_out(answered(asked), shares[0])
+  assert len(looked_at) >= 10, "and more, or a harvest would have none"
+
+
+@pytest.mark.parametrize("size", ["small", "paper"])
+def test_a_judge_that_votes_is_asked_at_a_temperature(size):
+  """At 0 its two votes in one order would be the same."""
+  config = preference.get_config(ARGS[size])
+  assert config.judge.votes > 2
+  assert config.endpoint.temperature > 0
 
 
 def test_settings_after_the_colon_reach_their_place():
