@@ -5,7 +5,7 @@
   python -m experiments.distill --config=configs/distill.py:paper,student=llama-8b,data=sft.jsonl \
     --workdir=runs/llama-8b
 
-`tiny` teaches a model six times smaller than the embedded world's base, on a base of its own;
+`tiny` teaches a model four times smaller than the embedded world's base, on a base of its own;
 without `data=` it learns worked solutions of that world. `paper` has the paper's numbers for one of
 its six students, from the checkpoint that it names; `model=` is another copy of that, or a preset
 for a dry run. `model=MODEL,data=FILE` is a start for one accelerator. `teacher=MODEL,logits=SHARE`
@@ -46,7 +46,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
 
 
 def tiny(a) -> ml_collections.ConfigDict:
-  """Two CPU cores: four epochs of some 2,700 conversations, 0.14M parameters."""
+  """Two CPU cores: four epochs of some 2,700 conversations, 0.18M parameters."""
   c = ml_collections.ConfigDict()
   c.base = pretrain.get_config(f"tiny,general,student,seed={a.seed}")
   c.data = {

@@ -13,7 +13,7 @@ from configs import common
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   """Settings after the colon: tiny, smoke, general (the web has more than sums), student (a model
-  six times smaller), seed=N, steps=N (0 for as many as the size wants)."""
+  four times smaller), seed=N, steps=N (0 for as many as the size wants)."""
   a = common.parse(arg, tiny=False, smoke=False, general=False, student=False, seed=0, steps=0)
   if a.tiny and a.smoke:
     raise ValueError("choose one of configs/pretrain.py:tiny and configs/pretrain.py:smoke")
@@ -84,7 +84,7 @@ def general() -> dict:
 
 def student() -> dict:
   """Small, and as little read as leaves it with no more than the form: RL finds nothing to lift."""
-  shape = {"D": 64, "F": 160, "H": 2, "N": 1, "stacks": (("dense", 2),)}
+  shape = {"D": 64, "F": 160, "H": 2, "N": 1, "stacks": (("dense", 3),)}
   return {"model": shape, "pretrain": {"steps": 700}}
 
 
