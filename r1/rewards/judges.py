@@ -46,7 +46,7 @@ def rule(cfg: RuleConfig) -> judge.Judge:
 
   def say(ballot: judge.Ballot) -> str:
     asked = ballot.question
-    gap = general.helpfulness(asked, ballot.a) - general.helpfulness(asked, ballot.b)
+    gap = general.earned(asked, ballot.a) - general.earned(asked, ballot.b)
     name = f"{cfg.seed}/{asked.id}/{ballot.number}/{ballot.a}/{ballot.b}"
     gap += random.Random(name).gauss(0.0, cfg.noise)
     better = "A" if gap > 0 else "B"
