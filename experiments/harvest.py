@@ -11,7 +11,7 @@ and a card. The same command again goes on with the next shard of questions.
 import dataclasses
 import pathlib
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from r1.algorithms import harvest
 from r1.data import overlap, split
@@ -73,16 +73,23 @@ def find_questions(config, stage: Stage):
   return asked, judged
 
 
-def make_judge(verifier: accuracy.Verifier, stage: Stage) -> collect.Judge:
-  """Rules where there are any, the judge behind the endpoint for answers with a reference."""
+def make_judge(
+  verifier: accuracy.Verifier, stage: Stage, say: Callable[[str], None]
+) -> collect.Judge:
+  """Rules where there are any, the judge behind the endpoint for answers with a reference.
+
+  say: is told the first of what the endpoint did not judge.
+  """
 
   def judge(questions, answers) -> list[str]:
     verdicts = [score.verdict for score in verifier.grade(questions, answers)]
     if stage.judge is not None:
       rest = [i for i, q in enumerate(questions) if q.kind in records.GENERAL and q.answer]
-      given = [questions[i] for i in rest], [answers[i] for i in rest]
-      for i, score in zip(rest, reference.grade(*given, stage.judge)):
+      given, faults = ([questions[i] for i in rest], [answers[i] for i in rest]), []
+      for i, score in zip(rest, reference.grade(*given, stage.judge, faults)):
         verdicts[i] = score.verdict
+      for fault in faults[:3]:
+        say(f"not judged: {fault}")
     return verdicts
 
   return judge
@@ -162,6 +169,7 @@ def main(config, folder: pathlib.Path) -> None:
   if finish.already(folder, "harvest", config.to_dict()):
     return
   with imitate.session(config) as at, accuracy.Verifier(stage.verifier) as verifier:
+    warn = lambda text: at.console.print(text, style="yellow", markup=False, soft_wrap=True)
     asked, judged = find_questions(config, stage)
     run.claim(folder, "harvest", config.to_dict())
     model, parents = models.find(
@@ -182,7 +190,7 @@ def main(config, folder: pathlib.Path) -> None:
       asked,
       stage.collect,
       stage.sampler,
-      make_judge(verifier, stage),
+      make_judge(verifier, stage, warn),
       folder,
       source=parents[config.model],
       say=at.console.print,

@@ -68,9 +68,11 @@ def opine(stage: Stage, model, source: str, folder: pathlib.Path, console) -> op
   sampled = (stage.collect, stage.sampler, folder, source, console.print)
   answer = opinions.answering(model, *sampled)
   answer = opinions.beside(answer, stage.people, stage.data.people, stage.collect.seed)
-  found = opinions.gather(stage.data, stage.judge, say, answer, model.tokenizer)
-  for fault in faults[:3]:
-    console.print(f"the judge: {fault}", style="yellow", markup=False, soft_wrap=True)
+  try:
+    found = opinions.gather(stage.data, stage.judge, say, answer, model.tokenizer)
+  finally:  # where no pair is left, they are the reason
+    for fault in faults[:3]:
+      console.print(f"the judge: {fault}", style="yellow", markup=False, soft_wrap=True)
   opinions.write(folder, found)
   return found
 

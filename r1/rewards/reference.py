@@ -50,17 +50,25 @@ def grade(
   questions: Sequence[records.Question],
   answers: Sequence[responses.Response],
   cfg: endpoint.EndpointConfig,
+  faults: list[str],
 ) -> list[verdict.Score]:
   """One score per answer; no_verdict without a reference, a reply, or sense in it.
 
-  A cut answer is not shown to the judge: it is wrong.
+  A cut answer is not shown to the judge: it is wrong. faults: grows by one text for each answer
+  that was shown and has no verdict. Raises RuntimeError where the judge replied to none of them, so
+  that nobody keeps what says nothing of the answers.
   """
   scores = [NONE] * len(questions)
   asked = [i for i, q in enumerate(questions) if (q.answer or "").strip()]
   for i in (i for i in asked if answers[i].truncated):
     scores[i] = SAID["incorrect"]
   asked = [i for i in asked if not answers[i].truncated]
-  replies = endpoint.ask([messages(questions[i], answers[i]) for i in asked], cfg)
+  replies = endpoint.ask([messages(questions[i], answers[i]) for i in asked], cfg, faults)
+  if asked and all(reply is None for reply in replies):
+    raise RuntimeError(f"the judge replied to none of {len(asked)} questions: {faults[-1]}")
   for i, reply in zip(asked, replies):
-    scores[i] = NONE if reply is None else read(reply)
+    if reply is not None and (score := read(reply)) is not NONE:
+      scores[i] = score
+    elif reply is not None:
+      faults.append(f"no verdict in {reply[:100]!r}")
   return scores

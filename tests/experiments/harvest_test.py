@@ -183,12 +183,13 @@ def test_a_recipe_of_files_asks_for_questions():
 
 def test_an_unverifiable_answer_goes_to_the_judge_where_there_is_one(base, patch):
   """Rules have no verdict on it; the judge's stands in, and nothing is asked of it otherwise."""
-  seen = []
+  seen, said = [], []
 
-  def grade(questions, answers, cfg):
+  def grade(questions, answers, cfg, faults):
     seen.extend(q.id for q in questions)
     return [harvest.reference.SAID["correct"]] * len(questions)
 
+    faults.extend("abcd")
   asked = [
     planted.question("what is 1 + 1 ?", "en"),
     harvest.records.Question(id="why", prompt="why ?", kind="helpful", answer="because"),
@@ -200,13 +201,14 @@ def test_an_unverifiable_answer_goes_to_the_judge_where_there_is_one(base, patch
   made = config(base, judge__url="http://localhost:1/v1")
   with patch.context() as context:
     context.setattr(harvest.reference, "grade", grade)
-    found = harvest.make_judge(verifier, harvest.read(made))(asked, answers)
-    alone = harvest.make_judge(verifier, harvest.read(config(base)))(asked, answers)
+    found = harvest.make_judge(verifier, harvest.read(made), said.append)(asked, answers)
+    alone = harvest.make_judge(verifier, harvest.read(config(base)), said.append)(asked, answers)
   assert found == ["no_verdict", "right", "no_verdict"]
   assert alone == ["no_verdict"] * 3
   assert seen == ["why"]
 
 
+  assert said == ["not judged: a", "not judged: b", "not judged: c"]
 def test_the_digest_of_a_model_is_that_of_its_arrays(base, harvested):
   assert lineage.read(harvested)["parents"][base] == lineage.digest(models.local(base))
   assert len(conversations.load(harvested / "harvest.jsonl")) == len(lines(harvested))

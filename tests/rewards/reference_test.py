@@ -65,6 +65,24 @@ def test_answers_are_judged_in_order_and_what_failed_has_no_verdict():
       [ASKED, ASKED, ASKED, bare, ASKED],
       [*map(answered, texts), answered("good", truncated=True)],
       settings(url),
+      faults := [],
     )
   assert [s.verdict for s in found] == ["wrong", "right", "no_verdict", "no_verdict", "wrong"]
   assert len(requests) == 3, "neither the cut answer nor the one without a reference is shown"
+  assert [fault.removeprefix(url) for fault in faults] == [": HTTP 503: busy"]
+
+
+def test_a_reply_without_a_verdict_is_told():
+  with servers.serving(lambda _: servers.completion("I would say correct")) as (url, _):
+    found = reference.grade([ASKED], [answered("good")], settings(url), faults := [])
+  assert [s.verdict for s in found] == ["no_verdict"]
+  assert faults == ["no verdict in 'I would say correct'"]
+
+
+def test_a_judge_that_replies_to_nothing_is_an_error_and_no_verdict():
+  with servers.serving(lambda _: (500, b"out of memory")) as (url, _):
+    told = "replied to none of 2 questions: .*HTTP 500: out of memory"
+    with pytest.raises(RuntimeError, match=told):
+      reference.grade([ASKED] * 2, [answered("good")] * 2, settings(url), [])
+    cut = reference.grade([ASKED], [answered("good", truncated=True)], settings(url), [])
+  assert [s.verdict for s in cut] == ["wrong"], "where nothing is asked, nothing is missing"
