@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from r1.algorithms import harvest
-from r1.data import overlap, split
+from r1.data import conversations, overlap, split
 from r1.data import questions as records
 from r1.data.worlds import arithmetic, general
 from r1.evals import readable, suite
@@ -184,6 +184,8 @@ def main(config, folder: pathlib.Path) -> None:
       say=at.console.print,
     )
     data = {"questions": records.digest(asked), "evaluation": records.digest(judged)}
+    if config.pool:
+      data["pool"] = conversations.digest(conversations.load(config.pool))
     lineage.begin(folder, "harvest", parents, data, {})
     answers = collect.collect(
       model,

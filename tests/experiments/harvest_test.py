@@ -138,7 +138,9 @@ def test_somebody_s_own_pool_stands_beside_the_answers(harvested, base, tmp_path
   harvest.main(config(base, pool=str(pool)), tmp_path / "own")
   general = [line for line in lines(tmp_path / "own") if line["meta"]["domain"] == "general"]
   assert [line["messages"][0]["content"] for line in general] == ["say hi", "say bye"]
-  assert lineage.read(tmp_path / "own")["counts"]["general"]["dropped"] == {"duplicate": 1}
+  record = lineage.read(tmp_path / "own")
+  assert record["counts"]["general"]["dropped"] == {"duplicate": 1}
+  assert record["data"]["pool"] == conversations.digest(conversations.load(pool))
 
 
 def test_the_second_sft_learns_from_the_harvest_s_workdir(harvested, tmp_path):
@@ -187,9 +189,9 @@ def test_an_unverifiable_answer_goes_to_the_judge_where_there_is_one(base, patch
 
   def grade(questions, answers, cfg, faults):
     seen.extend(q.id for q in questions)
+    faults.extend("abcd")
     return [harvest.reference.SAID["correct"]] * len(questions)
 
-    faults.extend("abcd")
   asked = [
     planted.question("what is 1 + 1 ?", "en"),
     harvest.records.Question(id="why", prompt="why ?", kind="helpful", answer="because"),
@@ -206,9 +208,9 @@ def test_an_unverifiable_answer_goes_to_the_judge_where_there_is_one(base, patch
   assert found == ["no_verdict", "right", "no_verdict"]
   assert alone == ["no_verdict"] * 3
   assert seen == ["why"]
-
-
   assert said == ["not judged: a", "not judged: b", "not judged: c"]
+
+
 def test_the_digest_of_a_model_is_that_of_its_arrays(base, harvested):
   assert lineage.read(harvested)["parents"][base] == lineage.digest(models.local(base))
   assert len(conversations.load(harvested / "harvest.jsonl")) == len(lines(harvested))
