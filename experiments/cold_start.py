@@ -195,8 +195,8 @@ def main(config, folder: pathlib.Path) -> None:
   if finish.already(folder, "cold_start", config.to_dict()):
     return
   with imitate.session(config, stage.sft.batch.rows) as at:
-    if config.model:
-      lineage.parent(config.model)
+    for where in filter(None, (config.zero, config.model)):
+      lineage.parent(where)
     run.claim(folder, "cold_start", config.to_dict())
     if dataset.about(folder) is None:
       make(config, stage, at, folder)
@@ -205,8 +205,11 @@ def main(config, folder: pathlib.Path) -> None:
     assert told is not None  # just written, or read
     data = imitate.Data(
       train=train,
+    find = lambda name: models.origin(name, config.base, at.console.print)
+    base, zero = find(config.model), find(config.zero)
+    lineage.descend(folder, "cold_start", base | zero)
       held=held,
-      parents={config.zero: lineage.digest(models.local(config.zero))},
+      parents=zero,
       counts=told.counts,
     )
     setup, state = imitate.build("cold_start", config, stage.sft, data, folder, at)

@@ -95,6 +95,7 @@ def main(config, folder: pathlib.Path) -> None:
       say=at.console.print,
     )
     (source,) = parents.values()
+    lineage.descend(folder, "preference", parents)
     found = opine(stage, policy, source, folder, at.console)
     lineage.begin(folder, "preference", parents, found.digests, found.counts)
     tell(found, at.console)

@@ -24,6 +24,16 @@ CARD = "README.md"  # tells of a model and is no part of it
 DOWNLOAD = "hf:"
 
 
+def descend(folder: pathlib.Path, stage: str, parents: dict[str, str]) -> None:
+  """Writes lineage.json with the parents alone, for a stage that makes its data from them.
+
+  So what a run that died had made is never taken for that of other parents. `begin` names the data.
+  Raises ValueError where the run began with other parents.
+  """
+  before = read(folder) or {"data": {}, "counts": {}}
+  begin(folder, stage, parents, before["data"], before["counts"])
+
+
 def begin(
   folder: pathlib.Path,
   stage: str,
@@ -34,13 +44,14 @@ def begin(
   """Writes lineage.json: where the weights and the data came from, and the run's settings.
 
   parents, data: {name: digest}. counts: per data set {"kept": n, "dropped": {reason: n}}; {} where
-  nothing was counted. Raises ValueError where the run began with other weights or other data.
+  nothing was counted. Raises ValueError where the run began with other weights or other data;
+  after `descend` any data will do.
   """
   record = {"stage": stage, "commit": run.commit(), "parents": parents, "data": data}
   record |= {"counts": counts, "config": settings(folder)}
   before = read(folder) or record
   for name in ("parents", "data"):
-    if before[name] != record[name]:
+    if before[name] != record[name] and not (name == "data" and not before[name]):
       raise ValueError(
         f"{folder} began with {name} {before[name]}, now they are {record[name]}: it cannot go on "
         "from others; give a new --workdir"

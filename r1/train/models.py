@@ -75,21 +75,32 @@ def find(
   mtp: keep the layer of multi-token prediction. adapters, seed: fresh ones beside the weights.
   Raises ValueError where `where` is no model, or the workdir of a run that is not finished.
   """
+  folder = _folder(where, base, say)
   if where:
-    lineage.parent(where)
     tokenizer = None
     if where in presets.NAMES and base:
       _, world, _, settings = pretrain.settings(base)
       tokenizer = pretrain.train_tokenizer(world, settings)
-    folder = local(where)
     given = {"runtime": runtime, "dtype": dtype, "mesh": mesh, "mtp": mtp}
     model = load(folder, **given, tokenizer=tokenizer, say=say)
-    parents = {where: lineage.digest(folder)}
   else:
-    folder = _base(base, say)
     model = load(folder, runtime=runtime, dtype=dtype, mesh=mesh)
-    parents = {str(folder): lineage.digest(folder)}
+  parents = {where or str(folder): lineage.digest(folder)}
   return (adapt(model, adapters, mesh=mesh, seed=seed) if adapters else model), parents
+
+
+def origin(where: str, base, say) -> dict[str, str]:
+  """The digest of what `find` would load, by its name; arguments and errors as there."""
+  folder = _folder(where, base, say)
+  return {where or str(folder): lineage.digest(folder)}
+
+
+def _folder(where: str, base, say) -> pathlib.Path:
+  """Where the files of a finished model are."""
+  if not where:
+    return _base(base, say)
+  lineage.parent(where)
+  return local(where)
 
 
 def _base(base, say) -> pathlib.Path:

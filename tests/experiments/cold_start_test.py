@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import pathlib
+import shutil
 
 import pytest
 
@@ -151,6 +153,32 @@ def test_a_run_killed_in_training_keeps_its_data_set(finished, zero, patch, tmp_
   assert lineage.finished(folder) == lineage.finished(finished)
   assert dataset.about(folder) == dataset.about(finished)
   assert lineage.read(folder)["counts"] == lineage.read(finished)["counts"]
+
+
+def test_what_other_parents_have_made_is_never_gone_on_from(zero, patch, tmp_path):
+  """Killed while it samples, or with its data set written; then R1-Zero is made anew.
+
+  The pipeline sees that the workdir is of no use, and the stage itself refuses it.
+  """
+
+  def killed(*_):
+    raise runs.Killed
+
+  for module, name in ((collect, "draw"), (imitate, "build")):
+    other, folder = tmp_path / name / "zero", tmp_path / name / "dev1"
+    shutil.copytree(zero, other)
+    with patch.context() as context:
+      context.setattr(module, name, killed)
+      with pytest.raises(runs.Killed):
+        cold_start.main(config(other), folder)
+    assert (dataset.about(folder) is None) == (name == "draw")
+    assert lineage.changed(folder) == []
+    lineage.finish(other, {"model": "another"})
+    assert [line.split(" was ")[0] for line in lineage.changed(folder)] == [str(other)]
+    with pytest.raises(ValueError, match=r"began with parents .* it cannot go on from others"):
+      cold_start.main(config(other), folder)
+    base = next(name for name in lineage.read(folder)["parents"] if name != str(other))
+    assert pathlib.Path(base) == pathlib.Path(zero), "the base that is to be trained is named too"
 
 
 def test_a_second_start_does_nothing_and_says_so(finished, zero, capsys):

@@ -11,10 +11,11 @@ from configs import common
 from configs import preference as recipe
 from experiments import preference
 from r1.data import preferences
-from r1.stages import collect, prefer
+from r1.stages import collect, opinions, prefer
 from r1.train import lineage, metrics, pretrain, reward_models, workdir
 from tests.experiments import runs, tiny_run
 from tests.experiments.sft_test import untrained
+from tests.rewards import servers
 from tests.stages import people
 
 BASE = {name: value for name, value in tiny_run.CHANGES.items() if name.startswith("base.")}
@@ -159,6 +160,38 @@ def test_another_policy_is_refused_by_its_workdir(finished, base, tmp_path):
   (folder / "lineage.json").write_text(json.dumps(record))
   with pytest.raises(ValueError, match="began with parents"):
     preference.main(config(base), folder)
+
+
+@pytest.mark.parametrize("when", ["sampling", "written"])
+def test_opinions_on_another_policy_are_never_gone_on_from(base, patch, tmp_path, when):
+  policy, folder, write = tmp_path / "policy", tmp_path / "preference", opinions.write
+  shutil.copytree(base, policy)
+
+  def killed(*given):
+    if when == "written":
+      write(*given)
+    raise runs.Killed
+
+  with patch.context() as context:
+    context.setattr(*((opinions, "write") if when == "written" else (collect, "draw")), killed)
+    with pytest.raises(runs.Killed):
+      preference.main(config(policy), folder)
+  assert (opinions.read(folder) is not None) == (when == "written")
+  lineage.finish(policy, {"model": "another"})
+  assert [line.split(" was ")[0] for line in lineage.changed(folder)] == [str(policy)]
+  with pytest.raises(ValueError, match=r"began with parents .* it cannot go on from others"):
+    preference.main(config(policy), folder)
+
+
+def test_a_judge_that_is_not_there_is_told_with_what_its_server_says(base, tmp_path, capsys):
+  with servers.serving(lambda _: (500, b"out of memory")) as (url, _):
+    few = {"data__helpful": 4, "data__unseen": 0, "endpoint__tries": 1}
+    made = config(base, endpoint__url=url, **few)
+    with pytest.raises(ValueError, match=r"no pair is left of (.|\n)* votes missing"):
+      preference.main(made, tmp_path / "run")
+  assert "the judge: http" in (said := capsys.readouterr().out)
+  assert "HTTP 500: out of memory" in said
+  assert opinions.read(tmp_path / "run") is None, "a second start asks again"
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,20 @@ def test_a_run_does_not_go_on_from_others(tmp_path, parents, data, named):
     lineage.begin(tmp_path, "sft", parents, data, {})
 
 
+def test_parents_are_named_before_there_is_any_data_and_data_only_once(tmp_path):
+  lineage.descend(tmp_path, "cold_start", {"a": "1"})
+  assert lineage.read(tmp_path)["data"] == {}
+  with pytest.raises(ValueError, match=r"began with parents .*'1'.* now they are .*'2'"):
+    lineage.descend(tmp_path, "cold_start", {"a": "2"})
+  counts = {"train": lineage.count(3, ())}
+  lineage.begin(tmp_path, "cold_start", {"a": "1"}, {"train": "1"}, counts)
+  lineage.descend(tmp_path, "cold_start", {"a": "1"})
+  assert lineage.read(tmp_path)["data"] == {"train": "1"}
+  assert lineage.read(tmp_path)["counts"] == counts
+  with pytest.raises(ValueError, match=r"began with data .*'1'.* now they are .*'2'"):
+    lineage.begin(tmp_path, "cold_start", {"a": "1"}, {"train": "2"}, {})
+
+
 # What may be a parent ----------------------------------------------------------------------------
 
 
