@@ -79,20 +79,27 @@ def find_questions(config, stage: Stage):
   return asked, held
 
 
-def check_base(config, tokenizer) -> None:
-  """Raises ValueError, before anything is sampled, where R1-Zero was not made of such a base."""
-  if not config.model or not (folder := models.local(config.model)).is_dir():
+def check_base(config, tokenizer, runtime: dict) -> None:
+  """Raises ValueError, before anything is sampled, where R1-Zero was not made of such a base.
+
+  A preset has no tokenizer of its own.
+  """
+  if not config.model:
     return
-  own = {config.zero: tokenizer, config.model: hf_tokenizer.load(folder)}
-  lineage.same("tokenizer", {name: tokenizers.identity(each) for name, each in own.items()})
+  if (folder := models.local(config.model)).is_dir():
+    own = {config.zero: tokenizer, config.model: hf_tokenizer.load(folder)}
+    lineage.same("tokenizer", {name: tokenizers.identity(each) for name, each in own.items()})
+  both = (config.zero, config.model)
+  lineage.same("architecture", {name: models.architecture(name, runtime) for name in both})
 
 
 def sample(config, stage: Stage, asked, at: imitate.Session, folder):
   """(R1-Zero's answers with their verdicts, its digest by its name, its tokenizer)."""
+  runtime = dict(config.runtime) | {"rules": at.rules}
   model, parents = models.find(
     config.zero,
     config.base,
-    dict(config.runtime) | {"rules": at.rules},
+    runtime,
     dtype=config.weights,
     mesh=at.mesh,
     mtp=stage.sampler.draft == "mtp",
@@ -100,7 +107,7 @@ def sample(config, stage: Stage, asked, at: imitate.Session, folder):
     seed=stage.collect.seed,
     say=at.console.print,
   )
-  check_base(config, model.tokenizer)
+  check_base(config, model.tokenizer, runtime)
   with accuracy.Verifier(stage.reading) as verifier:
     judge = lambda questions, answers: [s.verdict for s in verifier.grade(questions, answers)]
     answers = collect.collect(
@@ -198,6 +205,9 @@ def main(config, folder: pathlib.Path) -> None:
     for where in filter(None, (config.zero, config.model)):
       lineage.parent(where)
     run.claim(folder, "cold_start", config.to_dict())
+    find = lambda name: models.origin(name, config.base, at.console.print)
+    base, zero = find(config.model), find(config.zero)
+    lineage.descend(folder, "cold_start", base | zero)
     if dataset.about(folder) is None:
       make(config, stage, at, folder)
     train, held = conversations.hold_out(dataset.rows(folder), config.share)
@@ -205,9 +215,6 @@ def main(config, folder: pathlib.Path) -> None:
     assert told is not None  # just written, or read
     data = imitate.Data(
       train=train,
-    find = lambda name: models.origin(name, config.base, at.console.print)
-    base, zero = find(config.model), find(config.zero)
-    lineage.descend(folder, "cold_start", base | zero)
       held=held,
       parents=zero,
       counts=told.counts,

@@ -135,6 +135,26 @@ def _check_stacks(cfg) -> None:
     router.check(cfg)
 
 
+# What a run decides, or what a model is given without becoming another.
+OF_A_RUN = (
+  *("ids", "mtp", "scalar", "context", "absorb", "lora", "dtype", "attend", "attention_block"),
+  *("logit_chunk", "remat", "rules"),
+)
+LATENT = ("A", "C", "P", "W")  # sizes of latent attention; readers set them for the other one too
+
+
+def architecture(cfg: ModelConfig) -> dict[str, object]:
+  """What a model has in common with those made of it: sizes, layers and what they compute.
+
+  Left out are its head, its adapters, how long a sequence may be, and how it is computed.
+  """
+  unused = OF_A_RUN + (() if cfg.attention == "mla" else LATENT)
+  fields = dataclasses.asdict(dataclasses.replace(cfg, rules=None))
+  if fields["moe"] is not None:
+    fields["moe"] = {k: v for k, v in fields["moe"].items() if k not in ("dispatch", "block")}
+  return {name: value for name, value in fields.items() if name not in unused}
+
+
 # What a plain dense transformer leaves out; a config starts from these and names the rest.
 PLAIN = {
   **dict.fromkeys("ACPWESXY", 0),

@@ -237,7 +237,7 @@ def judged(stage: Stage) -> list[str]:
 def load_judges(config, stage: Stage, model: workdirs.Model, mesh, rules, console):
   """({kind: reward model}, the digest of their workdir by its name); nothing where none counts.
 
-  Raises ValueError where one has another tokenizer than the policy.
+  Raises ValueError where one has another tokenizer or other layers than the policy.
   """
   if not judged(stage):
     return {}, {}
@@ -248,6 +248,7 @@ def load_judges(config, stage: Stage, model: workdirs.Model, mesh, rules, consol
       policy=config.model or "the base",
       tokenizer=model.tokenizer,
       template=stage.rl.template,
+      cfg=model.cfg,
       runtime=dict(config.runtime) | {"rules": rules},
       dtype=config.weights,
       tokens=stage.batch.microbatch_tokens,

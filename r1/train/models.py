@@ -8,6 +8,7 @@ import pathlib
 import jax
 
 from r1 import sharding, spec
+from r1.model import config as model_config
 from r1.model import lora, presets, transformer
 from r1.model.hf import config as hf_config
 from r1.model.hf import load as hf_load
@@ -93,6 +94,18 @@ def origin(where: str, base, say) -> dict[str, str]:
   """The digest of what `find` would load, by its name; arguments and errors as there."""
   folder = _folder(where, base, say)
   return {where or str(folder): lineage.digest(folder)}
+
+
+def architecture(where: str, runtime: dict) -> dict[str, object]:
+  """What `load` would load, as `config.architecture` tells it, without reading the weights."""
+  folder = local(where)
+  if (folder / "model.json").exists():
+    cfg = workdir.read_config(folder / "model.json", runtime["rules"])
+  elif where in presets.NAMES:
+    cfg = presets.config(where, runtime, mtp=False)
+  else:
+    cfg = hf_config.parse(hf_config.read(folder), runtime, mtp=False)
+  return model_config.architecture(cfg)
 
 
 def _folder(where: str, base, say) -> pathlib.Path:

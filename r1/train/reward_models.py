@@ -20,6 +20,7 @@ from r1 import sharding
 from r1.data import questions as records
 from r1.data import responses
 from r1.data import responses as answers
+from r1.model import config as model_config
 from r1.model import heads, transformer
 from r1.rewards import verdict
 from r1.text import templates
@@ -126,6 +127,7 @@ def load(
   policy: str,
   tokenizer: tokenizers.Tokenizer,
   template: str,
+  cfg: model_config.ModelConfig,
   runtime: dict,
   dtype: str,
   tokens: int,
@@ -135,10 +137,12 @@ def load(
   """The reward model of a kind as `combine.combine` asks it.
 
   where: the workdir of the preference stage, which holds one of each kind; or one model, a workdir
-  or a checkpoint with a scalar head. policy: the name of the model that is scored; tokenizer and
-  template are its own. tokens: of a batch. Helpful scores are in standard deviations from the mean
-  of what the model learned from, safety scores the probability of safe. Raises ValueError where the
-  model is unfinished, of another kind, tokenizer or template, or has no scalar head.
+  or a checkpoint with a scalar head. policy: the name of the model that is scored; tokenizer,
+  template and cfg are its own. tokens: of a batch. Helpful scores are in standard deviations from
+  the mean of what the model learned from, safety scores the probability of safe. Raises ValueError
+  where the model is unfinished, of another kind, tokenizer or template, or has no scalar head; and
+  where one of the preference stage has not the policy's layers (arXiv 2501.12948v2 section 3.1),
+  which a published one need not have.
   """
   folder = models.local(where)
   folder = folder / kind if (folder / kind).is_dir() else folder
@@ -151,6 +155,9 @@ def load(
     )
   both = {policy: tokenizer, str(folder): model.tokenizer}
   lineage.same("tokenizer", {name: tokenizers.identity(each) for name, each in both.items()})
+  if (folder / FILE).exists():
+    layers = model_config.architecture
+    lineage.same("architecture", {policy: layers(cfg), str(folder): layers(model.cfg)})
   head = read(folder) or Head(kind=kind, template=template, mean=0.0, std=1.0)
   if head.kind != kind:
     raise ValueError(f"{folder} is a {head.kind} model; wanted one of kind {kind!r}")

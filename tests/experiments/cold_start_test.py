@@ -210,6 +210,19 @@ def test_a_base_that_r1_zero_was_not_made_of_is_refused_before_anything_is_sampl
       cold_start.main(asked, tmp_path / "run")
 
 
+def test_a_base_of_another_size_than_r1_zero_is_refused_before_anything_is_sampled(
+  zero, patch, tmp_path
+):
+  made = runs.changed(recipe.get_config("tiny,model=x"), CHANGES, base__model__F=48)
+  other, _ = pretrain.cached_base(*pretrain.settings(made.base), lambda *_: None)
+  asked = runs.changed(recipe.get_config(f"tiny,model={zero},base={other}"), CHANGES)
+  with patch.context() as context:
+    context.setattr(collect, "draw", None)
+    told = rf"{zero} and {other} differ in architecture: {{'F': \d+}} there, {{'F': 48}} here"
+    with pytest.raises(ValueError, match=told):
+      cold_start.main(asked, tmp_path / "run")
+
+
 def test_a_base_that_is_not_finished_is_named_before_anything_is_sampled(zero, patch, tmp_path):
   run.claim(tmp_path / "half", "pretrain", {})
   asked = runs.changed(recipe.get_config(f"tiny,model={zero},base={tmp_path / 'half'}"), CHANGES)

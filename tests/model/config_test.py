@@ -56,3 +56,18 @@ def test_a_config_is_a_constant_of_a_compiled_program():
   assert tiny.config() == tiny.config() != tiny.config(tied=False)
   with pytest.raises(dataclasses.FrozenInstanceError):
     tiny.config().D = 8  # pyright: ignore
+
+
+def test_an_architecture_is_what_a_model_shares_with_those_made_of_it():
+  base, own = config.architecture(tiny.config()), {"D", "F", "H", "N", "K", "V", "stacks", "tied"}
+  assert own < base.keys()
+  for same in (
+    {"scalar": True},
+    {"context": 32},
+    {"dtype": "bfloat16", "attend": "einsum", "remat": "none"},
+    {"ids": 30},
+    {"W": 8},  # as a reader of config.json fills it in, and nobody reads it
+  ):
+    assert config.architecture(tiny.config(**same)) == base, same
+  for other in ({"F": 32}, {"stacks": (("dense", 3),)}, {"rope_base": 50.0}, {"tied": False}):
+    assert config.architecture(tiny.config(**other)) != base, other

@@ -120,6 +120,7 @@ def test_the_exported_model_scores_what_the_workdir_does(trained):
     "policy": "runs/dev3",
     "tokenizer": tiny.tokenizer(),
     "template": "short",
+    "cfg": MODEL,
     "runtime": {n: tiny.MODEL[n] for n in ("dtype", "attend", "remat", "rules")}
     | {"attention_block": 16, "logit_chunk": 64},
     "dtype": "float32",

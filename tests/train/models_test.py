@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from r1 import sharding, spec
+from r1.model import config as model_config
 from r1.model import lora, presets, transformer
 from r1.model.hf import config, export
 from r1.text import hf_tokenizer
@@ -236,6 +237,25 @@ def test_the_digest_of_a_workdir_is_its_checkpoints_alone(run, tmp_path):
   (tmp_path / "run" / "notes.txt").write_text("read me")
   assert lineage.digest(tmp_path / "run") == lineage.digest(run)
   assert lineage.digest("tiny-qwen2") == "tiny-qwen2"
+
+
+def test_a_model_and_its_export_are_of_one_architecture_which_is_told_without_weights(tmp_path):
+  cfg = tiny.model(qkv_bias=False, qk_norm=True)
+  workdir.describe(tmp_path / "run", cfg, tiny.tokenizer())  # and no checkpoint
+  given = {"dtype": "float32", "shard_bytes": 10**9}
+  export.export(tmp_path / "hf", tiny.params(cfg), cfg, tiny.tokenizer(), **given)
+  own = models.architecture(str(tmp_path / "run"), RUNTIME)
+  assert own == model_config.architecture(cfg)
+  assert models.architecture(str(tmp_path / "hf"), RUNTIME) == own
+  assert models.architecture("qwen3-0.6b", RUNTIME) != own
+
+
+def test_the_origin_of_a_model_is_told_without_reading_it(source, run):
+  say = lambda line: None
+  assert models.origin(str(source), None, say) == {str(source): lineage.digest(source)}
+  assert models.origin(str(run), None, say) == {str(run): lineage.digest(run)}
+  with pytest.raises(ValueError, match="parent no/such: no such file or folder"):
+    models.origin("no/such", None, say)
 
 
 def test_a_preset_without_a_base_s_world_has_no_tokenizer():

@@ -159,6 +159,7 @@ def load(where, kind="helpful", **changes):
     "policy": "runs/dev3",
     "tokenizer": tiny.tokenizer(),
     "template": "short",
+    "cfg": tiny.model(context=256),
     "runtime": checkpoints.RUNTIME,
     "dtype": "float32",
     "tokens": 256,
@@ -184,6 +185,14 @@ def test_a_model_of_another_tokenizer_is_refused_naming_both(folder, tmp_path):
   message = r"runs/dev3 and .*helpful differ in tokenizer: {'ids': \d+, .* there, {'ids': 384"
   with pytest.raises(ValueError, match=message):
     load(folder, tokenizer=other)
+
+
+def test_a_model_of_other_layers_than_the_policy_s_is_refused_naming_both(folder):
+  message = r"runs/dev3 and .*helpful differ in architecture: {'F': \d+} there, {'F': \d+} here"
+  with pytest.raises(ValueError, match=message):
+    load(folder, cfg=tiny.model(F=tiny.model().F * 2))
+  (folder / "helpful" / "reward.json").unlink()  # as a published one, which has layers of its own
+  load(folder, cfg=tiny.model(F=tiny.model().F * 2))
 
 
 def test_a_model_of_another_template_is_refused_naming_both(folder):
