@@ -31,7 +31,7 @@ def kill(patch, stage, made, folder, *, at: int, loop=None):
 
   loop: the module whose `save` writes the checkpoint, where that is not the stage itself.
   """
-  return _kill(patch, stage, made, folder, at, loop or stage, lambda given: given[-3])
+  return _kill(patch, stage, made, folder, at, loop or stage, lambda given: given[2])
 
 
 def kill_rl(patch, stage, made, folder, *, at: int):
@@ -43,10 +43,10 @@ def _kill(patch, stage, made, folder, at, loop, number):
   """number: which checkpoint it is, by what `loop.save` is given."""
   save = loop.save
 
-  def save_until_killed(*given):
+  def save_until_killed(*given, **named):
     if number(given) == at:
       raise Killed
-    save(*given)
+    save(*given, **named)
 
   with patch.context() as context:
     context.setattr(loop, "save", save_until_killed)
