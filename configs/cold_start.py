@@ -48,7 +48,7 @@ def tiny(a) -> ml_collections.ConfigDict:
   for section in ("sft", "optimizer", "experts"):
     c[section] = sft.tiny(a)[section]
   # In two passes with updates of 32 the base learns the form and still loses count of the terms.
-  c.sft.update({"epochs": 4, "conversations": 16})
+  c.update({"sft": {"epochs": 4, "conversations": 16}})
   c.update(common.machine(a))
   return c
 

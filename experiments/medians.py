@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from absl import app
 
-from configs import pipeline
 from r1.report import stage_table
 
 
@@ -25,9 +24,9 @@ def read(folder: pathlib.Path) -> dict:
 def main(folders: Sequence[str]) -> str:
   if not folders:
     raise ValueError("no workdir given; wanted those of experiments.pipeline, one for each seed")
-  found = stage_table.together([read(pathlib.Path(folder)) for folder in folders])
-  rival = str(pipeline.get_config("tiny").rival)
-  return stage_table.page(found, rival, stage_table.spread)
+  tables = [read(pathlib.Path(folder)) for folder in folders]
+  found = stage_table.together([table["models"] for table in tables])
+  return stage_table.page(found, tables[0]["rival"], stage_table.spread)
 
 
 if __name__ == "__main__":

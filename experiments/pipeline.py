@@ -62,7 +62,8 @@ def report(config, every: list[chain.Link], root: pathlib.Path, console) -> None
   homes = [(label, root / f"eval_{name}") for label, name, _ in config.rows]
   valid = {label for label, home in homes if lineage.finished(home) and not lineage.changed(home)}
   rows = stage_table.rows(homes, config.rival, valid)
-  run.put(root / "table.json", json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
+  told = {"rival": config.rival, "models": rows}
+  run.put(root / "table.json", json.dumps(told, indent=2, ensure_ascii=False) + "\n")
   run.put(root / "table.md", stage_table.page(rows, config.rival, stage_table.cell))
   if any(rows.values()):
     console.print(stage_table.build(rows, config.rival))
