@@ -66,6 +66,7 @@ def check(folder):
   assert parents == {"tiny-qwen3": "tiny-qwen3"}
 
 
+@pytest.mark.slow
 def test_r1_zero_runs_dry_on_a_preset(tmp_path):
   made = runs.changed(rl_recipe.get_config("model=tiny-qwen3"), RL)
   folder = tiny_run.start(made, tmp_path / "run")

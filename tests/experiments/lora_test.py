@@ -70,7 +70,7 @@ def test_adapters_and_their_moments_move_and_the_base_does_not(finished):
   assert any(np.any(then[path] != x) for path, x in flat.items()), "nor the last"
 
 
-@pytest.mark.parametrize("at", [2, 3])
+@pytest.mark.parametrize("at", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_killed_run_continues_as_if_nothing_had_been(finished, patch, tmp_path, capsys, at):
   """Parameters, adapters, moments, reference, metrics and samples, bit for bit."""
   folder = runs.kill_rl(patch, r1_zero, config(), tmp_path / "killed", at=at)

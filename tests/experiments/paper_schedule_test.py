@@ -5,6 +5,8 @@ answers to a rollout. What was in force at each is read off what the loop handed
 to the rewards, to the scoring of old and reference policy, and to the update.
 """
 
+import pytest
+
 from configs import alignment_rl as alignment_recipe
 from configs import r1_zero as zero_recipe
 from configs import reasoning_rl as reasoning_recipe
@@ -79,6 +81,7 @@ def test_reasoning_rl_follows_the_paper_for_1700_updates(monkeypatch, tmp_path):
   assert changes_of(found, "policy") == {u: u for u in range(0, 1_712, UPDATES)}
 
 
+@pytest.mark.slow
 def test_r1_zero_follows_the_paper_for_10400_updates(monkeypatch, tmp_path):
   """Update 8,200 is within a rollout, so the longer answers begin with the next, at 8,208."""
   found = follow(monkeypatch, tmp_path, r1_zero, zero_recipe)

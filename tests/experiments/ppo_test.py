@@ -74,6 +74,7 @@ def value_state(folder, step):
   return checkpoint.restore(checkpointer, step, {"value": like})["value"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues_as_if_nothing_had_been(finished, patch, tmp_path, capsys):
   """Policy, value model and their moments: everything comes again bit for bit."""
   folder = runs.kill_rl(patch, ppo, tiny_ppo.config(), tmp_path / "killed", at=2)

@@ -105,6 +105,7 @@ def test_the_workdir_is_a_model_that_has_moved_away_from_its_base(finished):
   assert rate < moved < 7 * rate
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(finished, tmp_path):
   again = tiny_run.start(tiny_run.config(), tmp_path / "again")
   assert runs.steady(again) == runs.steady(finished)
@@ -198,6 +199,7 @@ def write(path, count=40):
   return str(path)
 
 
+@pytest.mark.slow
 def test_own_questions_and_own_rewards_run_through(tmp_path, capsys):
   varied, picky = "tests.experiments.own:varied", "tests.experiments.own:picky"
   made = tiny_run.config(

@@ -83,6 +83,7 @@ def test_the_papers_name_the_stage_and_the_parent(finished, parent):
   assert list(record["parents"]) == [str(parent)]
 
 
+@pytest.mark.slow
 def test_a_run_killed_between_two_updates_of_a_rollout_repeats_the_rollout(
   finished, parent, patch, tmp_path, capsys
 ):

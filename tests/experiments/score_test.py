@@ -56,6 +56,7 @@ def test_a_checkpoint_is_scored_as_the_library_does(tmp_path):
     np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_half_precision_is_written_as_numbers_and_the_extra_layer_may_be_missing(tmp_path):
   cfg, params = checkpoints.save(tmp_path / "model", "tiny-deepseek-v3")
   arrays = checkpoints.tensors(tmp_path / "model")
