@@ -18,7 +18,6 @@ import numpy as np
 
 from r1 import sharding
 from r1.data import questions as records
-from r1.data import responses
 from r1.data import responses as answers
 from r1.model import config as model_config
 from r1.model import heads, transformer
@@ -57,7 +56,7 @@ def encode(
   text: the response from <think> on, whether the template or the policy wrote that.
   """
   before = templates.render(template, prompt).removesuffix(templates.opened(template))
-  shown = responses.summary(text) if kind == "helpful" else text
+  shown = answers.summary(text) if kind == "helpful" else text
   ids = [] if tokenizer.bos is None else [tokenizer.bos]
   ids += tokenizer.encode(before.removeprefix(templates.BOS_TEXT)) + tokenizer.encode(shown)
   return np.asarray([*ids, tokenizer.eos[0]], np.int32)
