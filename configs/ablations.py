@@ -93,13 +93,14 @@ def ppo() -> dict:
 def student() -> dict:
   """Distillation against RL on the small model, whose learning rate is swept (table 6).
 
-  Twice R1-Zero's rollouts, so that RL has no less compute: the table has the tokens of both.
+  56 rollouts, so that RL has no less of the student's compute: a forward pass for each token that
+  is sampled or scored, two scorings, and three for each one that is trained, as in distillation.
   """
   given = "data={pipeline}/harvest,teacher={pipeline}/alignment_rl,logits=0.5"
   arms = {"distill": stage("distill")}
   arms["distill_logits"] = arm("distill", f"{STUDENT},{given}", "boxed")
   for rate in (1e-4, 3e-4, 6e-4):
-    arms[f"rl_{rate:g}"] = zero(STUDENT, optimizer__learning_rate=rate, rl__rollouts=96)
+    arms[f"rl_{rate:g}"] = zero(STUDENT, optimizer__learning_rate=rate, rl__rollouts=56)
   return arms
 
 
