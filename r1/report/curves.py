@@ -13,14 +13,17 @@ RL: Panels = (
   ("wrong steps caught, false alarms", ("think/caught", "think/false_alarm")),
   ("entropy (nats per token)", ("policy/entropy",)),
 )
+ALIGNED: Panels = (
+  *RL,
+  ("scores of the reward models", ("reward/helpful", "reward/safety")),
+  ("KL from the reference (nats per token)", ("policy/kl",)),
+)
 SFT: Panels = (
   ("loss (nats)", ("sft/loss", "eval/loss")),
   ("next-token accuracy", ("sft/accuracy", "eval/accuracy")),
   ("norm of the gradient", ("policy/grad_norm",)),
   ("learning rate", ("policy/learning_rate",)),
 )
-
-
 REWARD_MODEL: Panels = (
   ("loss (nats)", ("reward_model/loss",)),
   ("accuracy", ("reward_model/accuracy", "eval/accuracy", "eval/accuracy_unseen")),

@@ -96,7 +96,8 @@ def finish(checkpointer, run: reinforce.Run, setup: reinforce.Setup) -> None:
   title = f"{min(len(setup.questions.held), setup.stage.eval.questions)} held-out questions"
   columns = [(setup.title.before, results[0]), (setup.title.after, results[-1])]
   setup.console.print(table.build(title, columns))
-  curves.draw(lines, curves.RL, setup.folder / "curves.png", setup.title.after)
+  panels = curves.ALIGNED if setup.judges else curves.RL
+  curves.draw(lines, panels, setup.folder / "curves.png", setup.title.after)
   model = dataclasses.replace(setup.model, params=run.state.policy)
   texts = ending.texts(setup.folder)
   ending.finish(setup.folder, model, numbers=results[-1], texts=texts, console=setup.console)

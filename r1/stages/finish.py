@@ -17,7 +17,8 @@ from r1.report import card, pages
 from r1.train import lineage, metrics, run, workdir
 
 SHARD_BYTES = 5 * 10**9
-SHOWN = 8  # answers on the page of sample texts
+SHOWN = 16  # prompts on the page of sample texts
+RECENT = 1024  # lines of samples.jsonl where they are looked for
 PAPERS = (  # what a reader opens first
   "metrics.jsonl",
   "samples.jsonl",
@@ -75,9 +76,10 @@ def finish(
 
 
 def texts(folder: pathlib.Path) -> list[tuple[str, str]]:
-  """(prompt, answer) of the last lines of a run's samples.jsonl."""
-  last = metrics.last(folder / "samples.jsonl", SHOWN)
-  return [(record["prompt"], record["response"]) for record in last]
+  """(prompt, answer) of the last prompts of a run's samples.jsonl, one answer each."""
+  last = metrics.last(folder / "samples.jsonl", RECENT)
+  told = {(record["step"], record["id"]): record for record in last}
+  return [(record["prompt"], record["response"]) for record in list(told.values())[-SHOWN:]]
 
 
 def write(folder: pathlib.Path, model: workdir.Model) -> int:

@@ -30,11 +30,14 @@ def picture(path, records, panels):
     return image.size, image.tobytes()
 
 
-@pytest.mark.parametrize(("name", "count", "width"), [("RL", 6, 13), ("SFT", 4, 10)])
+@pytest.mark.parametrize(
+  ("name", "count", "width"), [("RL", 6, 13), ("ALIGNED", 8, 16), ("SFT", 4, 10)]
+)
 def test_a_run_becomes_one_picture_of_its_panels(tmp_path, name, count, width):
   panels = getattr(curves, name)
   assert len(panels) == count
-  size, drawn = picture(tmp_path / "curves.png", LINES[name], panels)
+  lines = LINES["RL" if name == "ALIGNED" else name]
+  size, drawn = picture(tmp_path / "curves.png", lines, panels)
   assert size == (width * 110, 6.5 * 110)
   _, empty = picture(tmp_path / "empty.png", [], panels)
   assert drawn != empty
@@ -46,10 +49,10 @@ def test_a_run_becomes_one_picture_of_its_panels(tmp_path, name, count, width):
 @pytest.mark.parametrize(
   ("panels", "pattern"),
   [
-    (curves.RL, r'"{key}"|"{group}/{{'),
+    (curves.ALIGNED, r'"{key}"|"{group}/{{'),
     (curves.SFT, r'"({key}|{{prefix}}/{name}|sft/{name})"'),
   ],
-  ids=["RL", "SFT"],
+  ids=["ALIGNED", "SFT"],
 )
 def test_every_curve_is_a_metric_that_the_code_writes(panels, pattern):
   """Somewhere outside of the reports, whole or put together from its group and its name."""

@@ -126,3 +126,14 @@ def test_a_finished_stage_tells_which_parent_has_changed(tmp_path, capsys):
   assert finish.already(folder, "sft", CONFIG)
   assert "was one, is two; a new --workdir" in capsys.readouterr().out.replace("\n", " ")
   json.loads((folder / "finished.json").read_text())
+
+
+def test_a_group_of_answers_has_one_place_on_the_page(tmp_path):
+  lines = [
+    {"step": 4, "id": f"q{i}", "prompt": f"{i} ?", "response": f"{i}, try {sample}"}
+    for i in range(20)
+    for sample in range(8)
+  ]
+  text = "".join(json.dumps(line) + "\n" for line in lines)
+  (tmp_path / "samples.jsonl").write_text(text)
+  assert finish.texts(tmp_path) == [(f"{i} ?", f"{i}, try 7") for i in range(4, 20)]
