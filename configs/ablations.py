@@ -99,7 +99,7 @@ def student() -> dict:
   given = "data={pipeline}/harvest,teacher={pipeline}/alignment_rl,logits=0.5"
   arms = {"distill": stage("distill")}
   arms["distill_logits"] = arm("distill", f"{STUDENT},{given}", "boxed")
-  for rate in (1e-4, 3e-4, 6e-4):
+  for rate in (3e-5, 1e-4, 3e-4):
     arms[f"rl_{rate:g}"] = zero(STUDENT, optimizer__learning_rate=rate, rl__rollouts=56)
   return arms
 
