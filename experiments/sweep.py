@@ -94,7 +94,8 @@ def go(one: Run, cores: queue.SimpleQueue, console) -> None:
 def numbers(one: Run, reach: float) -> dict[str, float]:
   """The evaluation's means, and of the training (arms that have rollouts) by its metrics:
 
-  - updates_to: after how many updates the accuracy of three rollouts came to `reach`; inf is never
+  - updates_to: after how many updates the accuracy of three rollouts came to `reach`; inf is never,
+    NaN a training without rollouts
   - helpful: what the helpful reward model gave in the last three rollouts
   - trained, sampled: millions of tokens that went through updates and that were sampled
   """
@@ -114,6 +115,8 @@ def column(lines: list[dict], name: str) -> list[float]:
 
 def updates_to(lines: list[dict], reach: float) -> float:
   lines = [line for line in lines if "reward/accuracy" in line]
+  if not lines:
+    return float("nan")
   each = column(lines, "reward/accuracy")
   means = [statistics.fmean(each[i - 2 : i + 1]) for i in range(2, len(each))]
   there = (line["step"] for line, mean in zip(lines[2:], means, strict=True) if mean >= reach)

@@ -26,8 +26,11 @@ def mean_and_half_width(values: Sequence[float]) -> tuple[float, float]:
 def text(values: Sequence[float], digits: int = 3) -> str:
   """ "0.912 ± 0.034", the mean alone of a single seed, and what there is where some are not finite.
 
-  inf stands for what never came about: "never", or "2 of 3: 12.000, 20.000".
+  inf stands for what never came about: "never", or "2 of 3: 12.000, 20.000"; NaN for what is not
+  asked of them: "–".
   """
+  if all(math.isnan(value) for value in values):
+    return "–"
   there = [value for value in values if math.isfinite(value)]
   if not there:
     return "never"

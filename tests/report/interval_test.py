@@ -21,6 +21,7 @@ def test_one_seed_has_no_interval():
 def test_what_never_came_about_is_told_and_no_mean_is_made_of_it():
   assert interval.text([math.inf, 4.0, 5.0]) == "2 of 3: 4.000, 5.000"
   assert interval.text([math.inf, math.inf]) == "never"
+  assert interval.text([math.nan, math.nan]) == "–"
 
 
 @pytest.mark.parametrize("values", [[], [0.0] * 12])
